@@ -1,0 +1,57 @@
+/*
+ * config: the effective configuration, from settings.def.
+ *
+ * Read once, at start, by the master or a one-shot command; it never changes inside a running process.  The environment
+ * wins over the file, NAME_FILE gives a secret's NAME by file, PORT replaces PUBLIC_LISTEN's port.
+ */
+#ifndef COMMON_CONFIG_H
+#define COMMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "common/log.h"
+
+struct config_listen {
+	const char *host; /* an address, without brackets; NULL: not served */
+	int port;
+};
+
+enum config_role {
+	ROLE_ALL,
+	ROLE_PUBLIC,
+	ROLE_INTERNAL,
+	ROLE_SWEEPER,
+};
+
+typedef const char *config_text;   /* never NULL; "" if not given */
+typedef const char *config_secret; /* likewise */
+typedef const char *config_url;
+typedef int config_integer;
+typedef bool config_flag;
+typedef struct config_listen config_listen;
+typedef enum log_severity config_severity;
+typedef enum log_format config_format;
+
+struct config {
+#define SETTING(kind, field, ...) config_##kind field;
+#include "common/settings.def"
+#undef SETTING
+	enum config_role role; /* --role */
+	const char *file;      /* --config; NULL if none */
+};
+
+/*
+ * Reads everything and writes one line for every fault to `faults`, naming the setting and, for a misspelt name in the file, the
+ * nearest right one.  Returns the number of faults; *config is complete only if it is 0.  Its strings live until config_free().
+ * WORKERS=0 is already replaced by the number of CPUs this process may use.
+ */
+int config_load(struct config *, const char *file, enum config_role, FILE *faults);
+void config_free(struct config *); /* wipes the secrets */
+
+/* The effective configuration as NAME=value lines, secrets and the passwords in URLs as "***". For `mitrad check`. */
+void config_print(const struct config *, FILE *);
+/* docs/settings.md, from the table. For `mitrad settings`. */
+void config_print_markdown(FILE *);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * valkey: a Valkey client on an event loop, and the breaker before it.
+ *
+ * hiredis is used as a codec only (its asynchronous client in 0.14 knows neither timeouts nor TLS); the connection
+ * is our own bufferevent, plain or TLS.  Commands are pipelined in batches; a batch has one callback, called exactly once
+ * and never from within valkey_send().
+ *
+ * Failing fast: when the oldest batch in flight is older than VALKEY_TIMEOUT_MS, when the connection breaks, or when the
+ * server answers LOADING, READONLY, MASTERDOWN and the like, the connection is dropped, everything in flight
+ * fails, and the client is down: batches fail at once while probes (connect, AUTH, SELECT, a small write) go on with
+ * jittered back-off of at most 1 s.  A probe that succeeds brings it up again.
+ */
+#ifndef COMMON_VALKEY_H
+#define COMMON_VALKEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <hiredis/hiredis.h>
+
+struct event_base;
+struct evdns_base;
+struct config;
+struct valkey;
+struct valkey_batch;
+struct valkey_subscriber;
+
+/*
+ * `error` is NULL if every command got a reply; replies[i] is then that of the i-th command, borrowed until the callback
+ * returns, and may itself be a REDIS_REPLY_ERROR.  Otherwise `error` says why, for a log line, replies is NULL, and the
+ * commands may or may not have run.
+ */
+typedef void valkey_done_fn(void *argument, const char *error, redisReply *const *replies);
+typedef void valkey_state_fn(void *argument, bool up);
+
+/* Connects in the background; call after fork(). The configuration must outlive it. */
+struct valkey *valkey_new(struct event_base *, struct evdns_base *, const struct config *);
+/* Closes; what is in flight fails first. */
+void valkey_free(struct valkey *);
+
+bool valkey_is_up(const struct valkey *);
+const char *valkey_last_error(const struct valkey *); /* why it is down; "" if it never was */
+size_t valkey_pending(const struct valkey *);         /* batches sent and not yet called back */
+/* Called at every change between up and down, the first connect included. One listener. */
+void valkey_on_state(struct valkey *, valkey_state_fn *, void *argument);
+
+/* A batch under construction; ended by valkey_send() or valkey_wait(). */
+struct valkey_batch *valkey_batch_new(struct valkey *);
+/* One command from C strings, the last argument being NULL. */
+void valkey_add(struct valkey_batch *, const char *command, ...) __attribute__((sentinel));
+/* One command from bytes. */
+void valkey_add_argv(struct valkey_batch *, int arguments, const char *const *values, const size_t *lengths);
+void valkey_send(struct valkey_batch *, valkey_done_fn *, void *argument);
+
+/*
+ * For processes that do one thing at a time: sends, runs the event loop until the replies are there.  NULL if it failed, and
+ * then *error says why (valid until the next call); else free with valkey_replies_free().  Never call it from a callback.
+ */
+struct valkey_replies {
+	size_t count;
+	redisReply **reply;
+};
+struct valkey_replies *valkey_wait(struct valkey_batch *, const char **error) __attribute__((warn_unused_result));
+void valkey_replies_free(struct valkey_replies *);
+
+/*
+ * A connection of its own that listens on channels and resubscribes by itself.  `subscribed` is called each time all of them
+ * are subscribed (so: what was published before may have been missed); it logs "[valkey] subscribed to <channels>".
+ */
+typedef void valkey_message_fn(void *argument, const char *channel, const char *payload, size_t length);
+typedef void valkey_subscribed_fn(void *argument);
+struct valkey_subscriber *valkey_subscriber_new(struct event_base *, struct evdns_base *, const struct config *,
+    const char *const *channels, size_t count, valkey_message_fn *, valkey_subscribed_fn *, void *argument);
+void valkey_subscriber_free(struct valkey_subscriber *);
+
+#endif
