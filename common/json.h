@@ -55,7 +55,8 @@ void json_string(struct json_writer *, const char *text); /* NULL writes null */
 void json_integer(struct json_writer *, int64_t);
 void json_boolean(struct json_writer *, bool);
 void json_null(struct json_writer *);
-void json_raw(struct json_writer *, const char *json); /* a value that is JSON already, such as one from SQL */
+/* A value that is JSON already, such as one from SQL. */
+void json_raw(struct json_writer *, const char *json);
 /* The finished text, in the arena. */
 const char *json_text(struct json_writer *, size_t *length);
 

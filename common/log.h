@@ -32,8 +32,10 @@ struct log_field {
 	int64_t number;
 };
 
-#define LOG_TEXT(field_name, value)   ((struct log_field){ .name = (field_name), .text = (value) ? (value) : "" })
-#define LOG_NUMBER(field_name, value) ((struct log_field){ .name = (field_name), .number = (value) })
+#define LOG_TEXT(field_name, value) \
+	((struct log_field){ .name = (field_name), .text = (value) ? (value) : "" })
+#define LOG_NUMBER(field_name, value) \
+	((struct log_field){ .name = (field_name), .number = (value) })
 
 /* Before log_init() lines go out as text from severity INFO up. */
 void log_init(enum log_severity least, enum log_format);
@@ -47,14 +49,16 @@ void log_flush(void);
 void log_write(enum log_severity, const struct log_field *, size_t fields, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* log_event(SEVERITY_INFO, (LOG_TEXT("route", x), LOG_NUMBER("status", 200)), "message %d", 1) */
-#define LOG_FIELDS(...)                    ((struct log_field[]){ __VA_ARGS__ }), (sizeof((struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
-#define log_event(severity, fields, ...)   log_write((severity), fields, __VA_ARGS__)
-#define log_debug(...)                     log_write(SEVERITY_DEBUG, NULL, 0, __VA_ARGS__)
-#define log_info(...)                      log_write(SEVERITY_INFO, NULL, 0, __VA_ARGS__)
-#define log_warning(...)                   log_write(SEVERITY_WARNING, NULL, 0, __VA_ARGS__)
-#define log_error(...)                     log_write(SEVERITY_ERROR, NULL, 0, __VA_ARGS__)
-#define log_critical(...)                  log_write(SEVERITY_CRITICAL, NULL, 0, __VA_ARGS__)
+/* log_event(SEVERITY_INFO, LOG_FIELDS(LOG_TEXT("route", x), LOG_NUMBER("status", 200)), "message %d", 1) */
+#define LOG_FIELDS(...)                        \
+	((struct log_field[]){ __VA_ARGS__ }), \
+	    (sizeof((struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
+#define log_event(severity, fields, ...) log_write((severity), fields, __VA_ARGS__)
+#define log_debug(...)                   log_write(SEVERITY_DEBUG, NULL, 0, __VA_ARGS__)
+#define log_info(...)                    log_write(SEVERITY_INFO, NULL, 0, __VA_ARGS__)
+#define log_warning(...)                 log_write(SEVERITY_WARNING, NULL, 0, __VA_ARGS__)
+#define log_error(...)                   log_write(SEVERITY_ERROR, NULL, 0, __VA_ARGS__)
+#define log_critical(...)                log_write(SEVERITY_CRITICAL, NULL, 0, __VA_ARGS__)
 
 /* Logs CRITICAL, flushes, and ends the process: fatal() with 1 (respawn me), fatal_configuration() with 2 (do not). */
 _Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
