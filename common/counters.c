@@ -1,4 +1,5 @@
-/* counters: the one set of this process; see counters.h. */
+/* counters: the one set of each in this process; see counters.h. */
 #include "common/counters.h"
 
 struct counters counters;
+struct gauges gauges;

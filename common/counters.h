@@ -1,4 +1,7 @@
-/* counters: what this process has counted since it started, from counters.def. One process, one thread, plain integers. */
+/*
+ * counters: what this process has counted since it started, from counters.def, and what it has right now, from gauges.def.
+ * One process, one thread, plain integers.
+ */
 #ifndef COMMON_COUNTERS_H
 #define COMMON_COUNTERS_H
 
@@ -11,5 +14,13 @@ struct counters {
 };
 
 extern struct counters counters;
+
+struct gauges {
+#define GAUGE(name, help) uint64_t name;
+#include "common/gauges.def"
+#undef GAUGE
+};
+
+extern struct gauges gauges;
 
 #endif
