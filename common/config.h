@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "common/arena.h"
 #include "common/log.h"
 
 struct config_listen {
@@ -39,6 +40,7 @@ struct config {
 #undef SETTING
 	enum config_role role; /* --role */
 	const char *file;      /* --config; NULL if none */
+	struct arena strings;  /* what all of them point into */
 };
 
 /*
@@ -51,6 +53,8 @@ void config_free(struct config *); /* wipes the secrets */
 
 /* The effective configuration as NAME=value lines, secrets and the passwords in URLs as "***". For `mitrad check`. */
 void config_print(const struct config *, FILE *);
+/* DATABASE_URL or VALKEY_URL for people: its passwords as "***"; in the arena. */
+const char *config_hide_password(struct arena *, const char *url);
 /* docs/settings.md, from the table. For `mitrad settings`. */
 void config_print_markdown(FILE *);
 
