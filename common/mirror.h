@@ -1,0 +1,159 @@
+/*
+ * mirror: the Valkey copy of every mitra's availability.
+ *
+ * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey through the one script
+ * mirror.lua, which skips a state that is older than what it shows.  Reading (mirror_read.c, mirror_snapshot.c): every read
+ * carries a look at `mirror:generation`, which exists only while the mirror is complete; so an emptied Valkey is
+ * an error, never "nobody is online".
+ *
+ * Keys besides the contract's:
+ *   mirror:generation        random, set at the end of a complete reseed
+ *   mirror:seed:<token>      exists while a reseed runs; gone, if Valkey was emptied meanwhile
+ *   mirror:alive             since when somebody listens to heartbeats without a break (ISO), EX 10
+ *   mirror:stamped           the value of mirror:alive for which everyone online got a fresh heartbeat
+ *   mirror:dirty             some state could not be written: the sweeper reseeds
+ *   mirror:changes           counts changes that the beacon must show
+ *   mirror:snapshot:lock     who recomputes the beacon's snapshot
+ *   mitra:version:<id>       which version of the truth is shown
+ *
+ * All functions are asynchronous; a callback is called exactly once, and never from within the function that took it.  Its
+ * error is for a log line and borrowed until it returns.
+ */
+#ifndef COMMON_MIRROR_H
+#define COMMON_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+
+#define MIRROR_EMPTY \
+	"the mirror is empty" /* the readers' error when mirror:generation is missing */
+
+/* The texts a script is given in one go; a batch of states larger than this is applied in several, each atomic. */
+#define MIRROR_STATES_MAX 500
+
+struct event_base;
+struct valkey;
+struct rows;
+struct mirror;
+
+/* Per process, after fork(). Free it after its valkey, whose end calls back what is in flight. */
+struct mirror *mirror_new(struct event_base *, struct valkey *);
+void mirror_free(struct mirror *);
+
+struct mirror_limits {
+	int64_t stale_after_ms; /* app_config stale_after_seconds */
+	int max_sessions;       /* app_config max_customers_per_mitra */
+};
+
+/* Until called: 90 s and 3, the defaults of app_config. */
+void mirror_set_limits(struct mirror *, struct mirror_limits);
+struct mirror_limits mirror_limits_of(const struct mirror *);
+
+/* --- writing --- */
+
+/* One mitra as the truth has it. Texts are borrowed from rows or an arena. */
+struct mirror_state {
+	const char *id;
+	const char *version;
+	bool online, active;
+	const char *sessions;
+	const char *heartbeat; /* ISO; NULL if none */
+};
+
+/*
+ * The states in the columns mitra_id, version, online, active, sessions and heartbeat of every row whose mitra_id is
+ * not null, copied into the arena. Returns how many.
+ */
+size_t mirror_states_of(struct arena *, const struct rows *, struct mirror_state **);
+
+/* error NULL: applied, or rightly skipped. Otherwise the sweeper is told to reseed as soon as Valkey can be reached. */
+typedef void mirror_done_fn(void *argument, const char *error);
+void mirror_apply(
+    struct mirror *, const struct mirror_state *, size_t, mirror_done_fn *, void *argument);
+
+/* A state that was skipped, and the newer version that the mirror shows; "": the mitra was heard after the cutoff. */
+struct mirror_skip {
+	const char *id;
+	const char *version;
+};
+
+struct mirror_applied {
+	size_t applied;
+	size_t skipped;
+	const struct mirror_skip *skips; /* borrowed until the callback returns */
+};
+
+/*
+ * How the sweeper applies its states. All zero: as mirror_apply() does.
+ *
+ * stamp     whoever is online was heard just now
+ * cutoff    ISO or NULL; whoever is to be shown offline but was heard after it is skipped
+ * expected  NULL, or per state NULL or the mirror's version that it replaces although that is newer
+ */
+struct mirror_how {
+	bool stamp;
+	const char *cutoff;
+	const char *const *expected;
+};
+
+/* applied is NULL on error. */
+typedef void
+mirror_applied_fn(void *argument, const char *error, const struct mirror_applied *applied);
+void mirror_apply_as(struct mirror *, const struct mirror_state *, size_t, struct mirror_how,
+    mirror_applied_fn *, void *argument);
+
+/*
+ * For a worker that hears heartbeats: says so in mirror:alive. Call it once a second.  The key lives for 10 s, so a
+ * longer time in which nobody listens, or Valkey cannot be reached, starts a new "alive", for which the sweeper
+ * stamps everyone online.
+ */
+void mirror_listen(struct mirror *);
+
+/* The limits changed: the beacon's snapshot is dropped. */
+void mirror_snapshot_bust(struct mirror *);
+
+/* --- reading --- */
+
+enum mirror_beat {
+	BEAT_STORED,
+	BEAT_UNKNOWN, /* no heartbeat key: ask the truth */
+	BEAT_INACTIVE,
+};
+
+/* Stores now as the mitra's heartbeat, if it is online. */
+typedef void mirror_beat_fn(void *argument, const char *error, enum mirror_beat);
+void mirror_beat(struct mirror *, const char *id, mirror_beat_fn *, void *argument);
+
+struct mirror_available {
+	const char *id;
+	int sessions;
+	const char *heartbeat;
+};
+
+struct mirror_totals {
+	int64_t online, deactivated, available;
+};
+
+/* Who is available: online, active, heartbeat fresh, load below the limit; by load, then id. Borrowed until the callback returns. */
+typedef void mirror_available_fn(void *argument, const char *error, const struct mirror_available *,
+    size_t, const struct mirror_totals *);
+void mirror_available(struct mirror *, mirror_available_fn *, void *argument);
+
+/* Online, active and heartbeat fresh; load does not count. */
+typedef void mirror_reachable_fn(void *argument, const char *error, bool reachable);
+void mirror_reachable(struct mirror *, const char *id, mirror_reachable_fn *, void *argument);
+
+/* text NULL: none. */
+typedef void mirror_text_fn(void *argument, const char *error, const char *text);
+void mirror_heartbeat_of(struct mirror *, const char *id, mirror_text_fn *, void *argument);
+
+/*
+ * The beacon's JSON, {"available":true,"count":12}: the cluster's snapshot, recomputed by one process of the cluster when it
+ * has expired, while the others wait for it.  Any number of callers in one process cost one flight.
+ */
+void mirror_snapshot(struct mirror *, mirror_text_fn *, void *argument);
+
+#endif

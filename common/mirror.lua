@@ -1,0 +1,118 @@
+--[[
+mirror.lua: the one writer of the mirror.
+
+Applies a batch of mirror states to Valkey as one atomic step: mitras:online, mitras:deactivated, mitra:capacity:<id>,
+mitra:heartbeat:<id>, and mitra:version:<id> that says which state of the truth the others show.  A state whose version is
+older than the one shown is skipped, so toggles, sweeps and reseeds may race and arrive in any order.  An equal version
+does apply: it is the same state, and what somebody edited by hand in Valkey heals.
+
+ARGV: now, the latest believable heartbeat, "stamp" or "plain", cutoff ("" if none), then for every state: id, version,
+online (0/1), active (0/1), sessions, heartbeat ("" if none), expected ("" if none).  `expected` forces a state on a
+mirror that shows exactly that newer version: the truth was restored from a backup (see sweeper/reseed.c).  With a
+cutoff the states are those of mitras swept offline for silence since then: whoever was heard after it is left alone
+(see sweeper/auto_offline.c).
+
+Answers the number of applied states, then for each that was skipped its id and the newer version, or "" if it was heard.
+]]
+local HEADER, FIELDS = 4, 7
+local ISO = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$'
+local SNAPSHOT = 'availability:snapshot'
+local SNAPSHOT_MS, CHURN_MS = 10000, 250
+
+local now, horizon, stamping, cutoff = ARGV[1], ARGV[2], ARGV[3] == 'stamp', ARGV[4]
+local changed = false
+
+-- A key that somebody made another type counts as absent; SET replaces it.
+local function text_of(key)
+	local text = redis.pcall('GET', key)
+	return type(text) == 'string' and text or nil
+end
+
+local function heartbeat_of(id)
+	local heard = text_of('mitra:heartbeat:' .. id)
+	return heard and string.match(heard, ISO)
+end
+
+local function show_member(set, id, wanted)
+	if redis.call(wanted and 'SADD' or 'SREM', set, id) == 1 then
+		changed = true
+	end
+end
+
+local function show_sessions(id, sessions)
+	local key = 'mitra:capacity:' .. id
+	if text_of(key) ~= sessions then
+		redis.call('SET', key, sessions)
+		changed = true
+	end
+end
+
+-- A heartbeat never goes back, and a state of the truth never makes it newer than the truth knows: only "stamp", after
+-- a time in which nobody could be heard, does.  One from the future (a clock was set back) is not believed then.
+local function show_heartbeat(id, online, known)
+	local key = 'mitra:heartbeat:' .. id
+	if not online then
+		redis.call('DEL', key)
+		return
+	end
+	local shown = heartbeat_of(id)
+	if stamping and not (shown and shown >= now and shown <= horizon) then
+		redis.call('SET', key, now)
+		changed = true
+	elseif not shown or shown < known then
+		redis.call('SET', key, known ~= '' and known or now)
+	end
+end
+
+-- Without a set of its own type everybody in it is forgotten: then nobody may believe the mirror until it is reseeded.
+local function mend_set(set)
+	local kind = redis.call('TYPE', set).ok
+	if kind ~= 'set' and kind ~= 'none' then
+		redis.call('DEL', set, 'mirror:generation')
+	end
+end
+
+-- The beacon must follow, but churn may cost no more than a recompute each CHURN_MS.
+local function expire_snapshot()
+	if type(redis.pcall('INCR', 'mirror:changes')) == 'table' then
+		redis.call('SET', 'mirror:changes', 1)
+	end
+	local left = redis.call('PTTL', SNAPSHOT)
+	if left > SNAPSHOT_MS - CHURN_MS then
+		redis.call('PEXPIRE', SNAPSHOT, left - (SNAPSHOT_MS - CHURN_MS))
+	elseif left > CHURN_MS or left == -1 then
+		redis.call('DEL', SNAPSHOT)
+	end
+end
+
+mend_set('mitras:online')
+mend_set('mitras:deactivated')
+
+local answer = { 0 }
+local function skip(id, why)
+	answer[#answer + 1] = id
+	answer[#answer + 1] = why
+end
+
+for at = HEADER + 1, #ARGV, FIELDS do
+	local id, version, online, active, sessions, heartbeat, expected = unpack(ARGV, at, at + FIELDS - 1)
+	local key = 'mitra:version:' .. id
+	local shown = text_of(key)
+	local heard = cutoff ~= '' and online ~= '1' and heartbeat_of(id)
+	if shown ~= expected and (tonumber(shown) or 0) > tonumber(version) then
+		skip(id, shown)
+	elseif heard and heard > cutoff then
+		skip(id, '')
+	else
+		redis.call('SET', key, version)
+		show_member('mitras:online', id, online == '1')
+		show_member('mitras:deactivated', id, active ~= '1')
+		show_sessions(id, sessions)
+		show_heartbeat(id, online == '1', heartbeat)
+		answer[1] = answer[1] + 1
+	end
+end
+if changed then
+	expire_snapshot()
+end
+return answer

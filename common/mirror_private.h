@@ -1,0 +1,55 @@
+/* mirror_private: what the mirror's own files share. Nobody else includes it. */
+#ifndef COMMON_MIRROR_PRIVATE_H
+#define COMMON_MIRROR_PRIVATE_H
+
+#include <hiredis/hiredis.h>
+
+#include "common/mirror.h"
+
+struct event;
+struct snapshot_waiter;
+struct valkey_batch;
+
+/* Who polls the beacon in this process, and the one flight that will answer them all; see mirror_snapshot.c. */
+struct snapshot {
+	struct snapshot_waiter *waiters; /* not empty = a flight is under way */
+	struct event *again;             /* looks again while another process recomputes */
+	int64_t
+	    patience_until_ms; /* monotonic: then recompute without the lock; 0: not waiting yet */
+	char token[17];        /* of the lock, this process's own */
+	char changes[24];      /* mirror:changes before the recompute began */
+};
+
+struct mirror {
+	struct event_base *base;
+	struct valkey *valkey;
+	struct mirror_limits limits;
+	char script_sha[41];
+
+	/* Failed applies, and how many of them the sweeper was told of by mirror:dirty. Different: the timer is armed. */
+	uint64_t failures;
+	uint64_t failures_told;
+	struct event *tell;
+
+	struct snapshot snapshot;
+};
+
+void snapshot_init(struct mirror *);
+void snapshot_free(struct mirror *);
+
+/* The first error among the replies; MIRROR_EMPTY if the first of them, a GET of mirror:generation, is nil; or NULL. */
+const char *mirror_fault(redisReply *const *replies, size_t count);
+
+/* valkey_add_argv() of C strings. */
+void mirror_add(struct valkey_batch *, size_t arguments, const char *const *values);
+
+/* For commands whose outcome changes nothing for us. */
+void mirror_ignore(void *argument, const char *error, redisReply *const *replies);
+
+/* The text of a string reply, else NULL. */
+const char *mirror_reply_text(const redisReply *);
+
+/* The script, compiled into the binary. */
+extern const char mirror_script[];
+
+#endif
