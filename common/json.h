@@ -14,7 +14,8 @@
 
 #include "common/arena.h"
 
-#define JSON_DEPTH_MAX 16
+#define JSON_DEPTH_MAX   16
+#define JSON_MEMBERS_MAX 256 /* of one object; its names are compared one by one */
 
 enum json_type {
 	JSON_NULL,

@@ -1,0 +1,11 @@
+/* json_memory: lets yajl allocate from an arena, so that nothing of it need be freed. Used by json.c and json_write.c only. */
+#ifndef COMMON_JSON_MEMORY_H
+#define COMMON_JSON_MEMORY_H
+
+#include <yajl/yajl_common.h>
+
+#include "common/arena.h"
+
+yajl_alloc_funcs json_memory_functions(struct arena *);
+
+#endif
