@@ -33,11 +33,14 @@ enum pg_status {
 	PG_OK,
 	PG_FAILED,      /* the server refused the statement: rows_sqlstate() and rows_error() */
 	PG_UNAVAILABLE, /* no connection, or it broke: the statement may or may not have run */
-	PG_TIMEOUT,     /* DATABASE_TIMEOUT_MS passed: the statement may or may not have run */
+	PG_TIMEOUT,     /* DATABASE_TIMEOUT_MS passed, or too long a wait for a lock: may or may not have run */
 	PG_OVERLOADED,  /* the queue is full: the statement has not run */
 };
 
-/* The rows of one result. Borrowed by a callback until it returns. All values in text form; NULL is SQL's null. */
+/*
+ * The rows of one result. Borrowed by a callback until it returns. All values in text form; NULL is SQL's null.
+ * A row beyond the last reads as null.
+ */
 struct rows;
 
 int rows_count(const struct rows *);
@@ -62,7 +65,10 @@ typedef void pg_done_fn(void *argument, enum pg_status, const struct rows *);
  */
 struct pg *pg_new(struct event_base *, struct evdns_base *, const struct config *, int connections,
     const struct pg_statement *, size_t statements);
-/* Closes; what is pending ends as PG_UNAVAILABLE first. */
+/*
+ * Closes; what is pending ends as PG_UNAVAILABLE first.  Its callbacks run in here, and what they submit ends
+ * likewise.  Not to be called from a callback.
+ */
 void pg_free(struct pg *);
 
 /* `statement` indexes the table. Arguments are copied; a NULL is SQL's null. */

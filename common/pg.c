@@ -1,0 +1,378 @@
+/*
+ * pg: the pool, its queue, its deadlines and its callbacks.
+ *
+ * pg_submit() only queues.  `turn` runs once for all that a turn of the loop has submitted, hands each
+ * to the connection with the fewest in flight, and flushes every connection once.  One whose oldest
+ * statement is slow is the last choice, and one that makes no headway gets no more: what is still
+ * queued can go elsewhere or wait, what is in flight is lost with its connection.
+ *
+ * A submission that ends without an answer (timed out, refused, lost with its connection) goes to
+ * `ended` and is called back by `settle`, a timer of zero: in the next turn of the loop, so that a
+ * callback which submits again at once cannot starve the sockets.
+ */
+#include "common/pg.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/config.h"
+#include "common/log.h"
+#include "common/pg_private.h"
+
+#define SLOW_MS 20
+#define NO_ROOM INT_MAX
+
+static void turn(evutil_socket_t, short, void *);
+static void settle(evutil_socket_t, short, void *);
+static void deadline_passed(evutil_socket_t, short, void *);
+
+struct pg *
+pg_new(struct event_base *base, struct evdns_base *dns, const struct config *config,
+    int connections, const struct pg_statement *statements, size_t count)
+{
+	struct pg *pool = calloc(1, sizeof(*pool) + connections * sizeof(pool->connections[0]));
+
+	if (pool == NULL)
+		fatal("out of memory");
+	pool->base = base;
+	pool->dns = dns;
+	pool->config = config;
+	pool->statements = statements;
+	pool->statement_count = count;
+	pool->host = pg_address_host(config->database_url);
+	STAILQ_INIT(&pool->queue);
+	STAILQ_INIT(&pool->ended);
+	evtimer_assign(&pool->turn, base, turn, pool);
+	evtimer_assign(&pool->settle, base, settle, pool);
+	evtimer_assign(&pool->deadline, base, deadline_passed, pool);
+	pool->connection_count = connections;
+	for (int i = 0; i < connections; i++)
+		pg_connection_init(&pool->connections[i], pool);
+	return pool;
+}
+
+static void
+queue_end(struct pg *pool)
+{
+	struct pg_submission *submission;
+
+	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&pool->queue, link);
+		pg_end(pool, submission, PG_UNAVAILABLE);
+	}
+	pool->queued = 0;
+}
+
+void
+pg_free(struct pg *pool)
+{
+	if (pool == NULL)
+		return;
+	pool->closing = true;
+	for (int i = 0; i < pool->connection_count; i++)
+		pg_connection_free(&pool->connections[i]);
+	queue_end(pool);
+	while (!STAILQ_EMPTY(&pool->ended))
+		settle(-1, 0, pool);
+	event_del(&pool->turn);
+	event_del(&pool->settle);
+	event_del(&pool->deadline);
+	free(pool->host);
+	free(pool);
+}
+
+/*
+ * Down: every connection has tried and failed since it last worked.  Before that, submissions wait for
+ * the first attempt.
+ */
+static bool
+is_down(const struct pg *pool)
+{
+	return pool->failed == pool->connection_count;
+}
+
+/* With its arguments' bytes behind it: one allocation. */
+static struct pg_submission *
+submission_new(int arguments, const char *const *values)
+{
+	size_t head_bytes = sizeof(struct pg_submission) + arguments * sizeof(values[0]);
+	size_t bytes = head_bytes;
+	struct pg_submission *submission;
+	char *end;
+
+	for (int i = 0; i < arguments; i++)
+		bytes += values[i] != NULL ? strlen(values[i]) + 1 : 0;
+	submission = malloc(bytes);
+	if (submission == NULL)
+		fatal("out of memory");
+	end = (char *)submission + head_bytes;
+	for (int i = 0; i < arguments; i++) {
+		submission->values[i] = values[i] != NULL ? end : NULL;
+		if (values[i] != NULL)
+			end = stpcpy(end, values[i]) + 1;
+	}
+	submission->arguments = arguments;
+	return submission;
+}
+
+void
+pg_submit(struct pg *pool, int statement, int arguments, const char *const *values,
+    pg_done_fn *done, void *argument)
+{
+	struct pg_submission *submission;
+
+	if (statement < 0 || (size_t)statement >= pool->statement_count)
+		fatal("[postgres] there is no statement %d", statement);
+	if (arguments != pool->statements[statement].parameters)
+		fatal("[postgres] %s takes %d arguments, not %d", pool->statements[statement].name,
+		    pool->statements[statement].parameters, arguments);
+	submission = submission_new(arguments, values);
+	submission->statement = statement;
+	submission->done = done;
+	submission->argument = argument;
+	submission->deadline_ms = clock_monotonic_ms() + pool->config->database_timeout_ms;
+	pool->pending++;
+	if (pool->closing || is_down(pool)) {
+		pg_end(pool, submission, PG_UNAVAILABLE);
+		return;
+	}
+	if (pool->queued == PG_QUEUE_MOST) {
+		pg_end(pool, submission, PG_OVERLOADED);
+		return;
+	}
+	STAILQ_INSERT_TAIL(&pool->queue, submission, link);
+	pool->queued++;
+	pg_dispatch_soon(pool);
+	if (!evtimer_pending(&pool->deadline, NULL)) {
+		struct timeval span = clock_timeval(pool->config->database_timeout_ms);
+
+		evtimer_add(&pool->deadline, &span);
+	}
+}
+
+void
+pg_dispatch_soon(struct pg *pool)
+{
+	if (pool->queued > 0 && pool->ready > 0)
+		event_active(&pool->turn, EV_TIMEOUT, 0);
+}
+
+/*
+ * How unwelcome one more statement is on this connection: the number that it would stand behind, if
+ * they are quick; more, if the first of them is slow; NO_ROOM if it is not ready, makes no headway, or
+ * is slow and full.
+ */
+static int
+load_of(const struct pg_connection *connection, int64_t now_ms)
+{
+	int64_t waited_ms = now_ms - connection->progress_ms;
+
+	if (connection->state != LINK_READY)
+		return NO_ROOM;
+	if (connection->in_flight == 0 || waited_ms <= SLOW_MS)
+		return connection->in_flight;
+	if (connection->in_flight == PG_FLIGHT_MOST)
+		return NO_ROOM;
+	if (waited_ms > connection->pool->config->database_timeout_ms / 4)
+		return NO_ROOM;
+	return PG_FLIGHT_MOST + connection->in_flight;
+}
+
+/*
+ * The least loaded; NULL if there is none, or if that is a quick one which is full: it will have room
+ * sooner than others answer.
+ */
+static struct pg_connection *
+connection_for_next(struct pg *pool, int64_t now_ms)
+{
+	struct pg_connection *best = NULL;
+	int least = NO_ROOM;
+
+	for (int i = 0; i < pool->connection_count && least > 0; i++) {
+		int load = load_of(&pool->connections[i], now_ms);
+
+		if (load < least) {
+			least = load;
+			best = &pool->connections[i];
+		}
+	}
+	return least != PG_FLIGHT_MOST ? best : NULL;
+}
+
+static void
+turn(evutil_socket_t socket, short what, void *argument)
+{
+	struct pg *pool = argument;
+	int64_t now_ms = clock_monotonic_ms();
+	struct pg_submission *submission;
+	struct pg_connection *connection;
+
+	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL) {
+		connection = connection_for_next(pool, now_ms);
+		if (connection == NULL)
+			break;
+		STAILQ_REMOVE_HEAD(&pool->queue, link);
+		pool->queued--;
+		if (submission->deadline_ms <= now_ms)
+			pg_end(pool, submission, PG_TIMEOUT);
+		else
+			pg_pipeline_send(connection, submission);
+	}
+	for (int i = 0; i < pool->connection_count; i++)
+		if (pool->connections[i].state == LINK_READY)
+			pg_pipeline_flush(&pool->connections[i]);
+}
+
+void
+pg_end(struct pg *pool, struct pg_submission *submission, enum pg_status status)
+{
+	submission->status = status;
+	if (STAILQ_EMPTY(&pool->ended))
+		evtimer_add(&pool->settle, &(struct timeval){ 0 });
+	STAILQ_INSERT_TAIL(&pool->ended, submission, link);
+}
+
+/* Those that a callback adds wait for the next turn. */
+static void
+settle(evutil_socket_t socket, short what, void *argument)
+{
+	struct pg *pool = argument;
+	struct pg_list ended = STAILQ_HEAD_INITIALIZER(ended);
+	struct pg_submission *submission;
+
+	STAILQ_CONCAT(&ended, &pool->ended);
+	while ((submission = STAILQ_FIRST(&ended)) != NULL) {
+		STAILQ_REMOVE_HEAD(&ended, link);
+		pg_complete(pool, submission, submission->status, NULL);
+	}
+}
+
+void
+pg_complete(struct pg *pool, struct pg_submission *submission, enum pg_status status,
+    const struct rows *rows)
+{
+	pool->pending--;
+	submission->done(submission->argument, status, rows);
+	free(submission);
+}
+
+/* Fail fast: with no connection and no hope in sight, what is queued need not wait for its deadline. */
+void
+pg_connections_changed(struct pg *pool)
+{
+	if (is_down(pool))
+		queue_end(pool);
+	pg_dispatch_soon(pool);
+}
+
+/* The deadline of the first in the list; that of `earliest_ms` if the list is empty or later. */
+static int64_t
+earlier_deadline(const struct pg_list *list, int64_t earliest_ms)
+{
+	const struct pg_submission *first = STAILQ_FIRST(list);
+
+	return first != NULL && first->deadline_ms < earliest_ms ? first->deadline_ms : earliest_ms;
+}
+
+static void
+deadline_passed(evutil_socket_t socket, short what, void *argument)
+{
+	struct pg *pool = argument;
+	int64_t now_ms = clock_monotonic_ms(), next_ms = INT64_MAX;
+	struct pg_submission *submission;
+
+	for (int i = 0; i < pool->connection_count; i++) {
+		struct pg_connection *connection = &pool->connections[i];
+
+		if (earlier_deadline(&connection->flight, INT64_MAX) <= now_ms)
+			pg_connection_lost(connection, "no answer within DATABASE_TIMEOUT_MS");
+		next_ms = earlier_deadline(&connection->flight, next_ms);
+	}
+	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL &&
+	       submission->deadline_ms <= now_ms) {
+		STAILQ_REMOVE_HEAD(&pool->queue, link);
+		pool->queued--;
+		pg_end(pool, submission, PG_TIMEOUT);
+	}
+	next_ms = earlier_deadline(&pool->queue, next_ms);
+	if (next_ms != INT64_MAX) {
+		struct timeval span = clock_timeval(next_ms - now_ms);
+
+		evtimer_add(&pool->deadline, &span);
+	}
+}
+
+bool
+pg_is_up(const struct pg *pool)
+{
+	return pool->ready > 0;
+}
+
+const char *
+pg_last_error(const struct pg *pool)
+{
+	return pool->last_error;
+}
+
+size_t
+pg_pending(const struct pg *pool)
+{
+	return pool->pending;
+}
+
+const char *
+pg_status_text(enum pg_status status)
+{
+	switch (status) {
+	case PG_OK:
+		return "ok";
+	case PG_FAILED:
+		return "failed";
+	case PG_UNAVAILABLE:
+		return "unavailable";
+	case PG_TIMEOUT:
+		return "timed out";
+	case PG_OVERLOADED:
+		return "overloaded";
+	}
+	return "unknown";
+}
+
+struct wait {
+	bool done;
+	enum pg_status status;
+	struct rows *rows;
+};
+
+/* The rows become the waiter's: the result moves, and what the callback was lent is left empty. */
+static void
+wait_done(void *argument, enum pg_status status, const struct rows *lent)
+{
+	struct wait *wait = argument;
+
+	wait->done = true;
+	wait->status = status;
+	if (lent == NULL)
+		return;
+	wait->rows = malloc(sizeof(*wait->rows));
+	if (wait->rows == NULL)
+		fatal("out of memory");
+	*wait->rows = *lent;
+	((struct rows *)lent)->result = NULL;
+}
+
+enum pg_status
+pg_wait(
+    struct pg *pool, int statement, int arguments, const char *const *values, struct rows **rows)
+{
+	struct wait wait = { .done = false };
+
+	pg_submit(pool, statement, arguments, values, wait_done, &wait);
+	while (!wait.done)
+		if (event_base_loop(pool->base, EVLOOP_ONCE) != 0)
+			fatal("[postgres] the event loop fails");
+	*rows = wait.rows;
+	return wait.status;
+}
