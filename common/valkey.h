@@ -33,9 +33,13 @@ struct valkey_subscriber;
 typedef void valkey_done_fn(void *argument, const char *error, redisReply *const *replies);
 typedef void valkey_state_fn(void *argument, bool up);
 
-/* Connects in the background; call after fork(). The configuration must outlive it. */
+/*
+ * Connects in the background; call after fork(), with SIGPIPE ignored.  The bases and the configuration must outlive it;
+ * without an evdns_base names are looked up blocking.  What is sent before the first attempt to connect has ended waits for
+ * that, within its deadline.
+ */
 struct valkey *valkey_new(struct event_base *, struct evdns_base *, const struct config *);
-/* Closes; what is in flight fails first. */
+/* Closes; what is in flight fails first. Never call it from one of its callbacks, nor with a batch not yet sent. */
 void valkey_free(struct valkey *);
 
 bool valkey_is_up(const struct valkey *);
@@ -44,12 +48,13 @@ size_t valkey_pending(const struct valkey *);         /* batches sent and not ye
 /* Called at every change between up and down, the first connect included. One listener. */
 void valkey_on_state(struct valkey *, valkey_state_fn *, void *argument);
 
-/* A batch under construction; ended by valkey_send() or valkey_wait(). */
+/* A batch under construction; ended by valkey_send() or valkey_wait(), one of which must follow. */
 struct valkey_batch *valkey_batch_new(struct valkey *);
 /* One command from C strings, the last argument being NULL. */
 void valkey_add(struct valkey_batch *, const char *command, ...) __attribute__((sentinel));
 /* One command from bytes. */
-void valkey_add_argv(struct valkey_batch *, int arguments, const char *const *values, const size_t *lengths);
+void valkey_add_argv(
+    struct valkey_batch *, int arguments, const char *const *values, const size_t *lengths);
 void valkey_send(struct valkey_batch *, valkey_done_fn *, void *argument);
 
 /*
@@ -60,17 +65,21 @@ struct valkey_replies {
 	size_t count;
 	redisReply **reply;
 };
-struct valkey_replies *valkey_wait(struct valkey_batch *, const char **error) __attribute__((warn_unused_result));
+struct valkey_replies *
+valkey_wait(struct valkey_batch *, const char **error) __attribute__((warn_unused_result));
 void valkey_replies_free(struct valkey_replies *);
 
 /*
  * A connection of its own that listens on channels and resubscribes by itself.  `subscribed` is called each time all of them
  * are subscribed (so: what was published before may have been missed); it logs "[valkey] subscribed to <channels>".
  */
-typedef void valkey_message_fn(void *argument, const char *channel, const char *payload, size_t length);
+typedef void
+valkey_message_fn(void *argument, const char *channel, const char *payload, size_t length);
 typedef void valkey_subscribed_fn(void *argument);
-struct valkey_subscriber *valkey_subscriber_new(struct event_base *, struct evdns_base *, const struct config *,
-    const char *const *channels, size_t count, valkey_message_fn *, valkey_subscribed_fn *, void *argument);
+struct valkey_subscriber *valkey_subscriber_new(struct event_base *, struct evdns_base *,
+    const struct config *, const char *const *channels, size_t count, valkey_message_fn *,
+    valkey_subscribed_fn *, void *argument);
+/* Not from one of its callbacks. */
 void valkey_subscriber_free(struct valkey_subscriber *);
 
 #endif
