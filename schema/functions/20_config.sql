@@ -1,0 +1,89 @@
+-- config: app_config, read and changed through its definitions.
+--
+-- The effective value of a key is what app_config holds, if that is a value its definition allows, else the
+-- default. So a slip of the hand in that table can make no part of the service fail.
+
+-- Why the definition does not allow the value; NULL if it does.
+create function mitrad.config_fault(d public.app_config_definitions, value jsonb) returns text
+language sql immutable as $$
+	select case d.kind
+	when 'integer' then
+		case when jsonb_typeof(value) is distinct from 'number' then 'must be an integer'
+		when trunc((value #>> '{}')::numeric) <> (value #>> '{}')::numeric then 'must be an integer'
+		when (value #>> '{}')::numeric not between d.least and d.most
+			then format('must be from %s to %s', d.least, d.most)
+		end
+	when 'boolean' then
+		case when jsonb_typeof(value) is distinct from 'boolean' then 'must be true or false' end
+	when 'choice' then
+		case when jsonb_typeof(value) is distinct from 'string' or (value #>> '{}') <> all (d.choices)
+			then 'must be one of ' || array_to_string(d.choices, ', ')
+		end
+	end
+$$;
+
+create view mitrad.config as
+	select d.key, d.kind,
+		case when c.value is null or mitrad.config_fault(d, c.value) is not null then d."default"
+		when d.kind = 'integer' then to_jsonb(trunc((c.value #>> '{}')::numeric)::integer)
+		else c.value end as value
+	from public.app_config_definitions d
+	left join public.app_config c on c.key = d.key;
+
+-- In a WHERE clause write (select mitrad.config_integer('…')): the planner then asks once, not once for
+-- every row.
+create function mitrad.config_integer(wanted text) returns integer
+language sql stable as $$
+	select (value #>> '{}')::integer from mitrad.config where key = wanted and kind = 'integer'
+$$;
+
+create function mitrad.config_text(wanted text) returns text
+language sql stable as $$
+	select value #>> '{}' from mitrad.config where key = wanted
+$$;
+
+create function mitrad.config_seconds(wanted text) returns interval
+language sql stable as $$
+	select make_interval(secs => mitrad.config_integer(wanted))
+$$;
+
+create function mitrad.config_get() returns mitrad.reply
+language sql stable as $$
+	select null::text, null::text, json_object_agg(key, value order by key)::text from mitrad.config
+$$;
+
+-- All of the patch or nothing.  `keys` is the JSON array of the keys it named, for config:invalidate.
+create function mitrad.config_patch(patch jsonb,
+	out problem text, out errors text, out answer text, out keys text)
+language plpgsql as $$
+begin
+	if jsonb_typeof(patch) is distinct from 'object' then
+		select i.problem, i.errors into problem, errors
+		from mitrad.invalid('', 'must be an object') i;
+		return;
+	end if;
+
+	select array_to_json(array_agg(e order by e.field))::text into errors
+	from (
+		select p.key as field,
+			case when d.key is null then 'is not a key of the configuration'
+			else mitrad.config_fault(d, p.value) end as detail
+		from jsonb_each(patch) p
+		left join public.app_config_definitions d on d.key = p.key
+	) e
+	where e.detail is not null;
+	if errors is not null then
+		problem := 'INVALID_REQUEST';
+		return;
+	end if;
+
+	-- By key, so that two patches at once cannot wait for each other.
+	insert into public.app_config as c (key, value)
+		select p.key, p.value from jsonb_each(patch) p order by p.key
+	on conflict (key) do update set value = excluded.value, updated_at = now()
+		where c.value <> excluded.value;
+
+	answer := (mitrad.config_get()).answer;
+	keys := array_to_json(array(select p.key from jsonb_each(patch) p order by p.key));
+end
+$$;

@@ -1,0 +1,106 @@
+-- versions: the triggers that count up mitras.version.
+--
+-- Whatever the mirror shows of a mitra may not change without its version, whoever makes the change: a
+-- transition of ours, the next release's, or a person with psql.  So no function sets the version; these
+-- triggers alone do, for
+--   mitras.is_active, mitra_online_status.is_online, and each chat_sessions row that enters or leaves a
+--   mitra's load.
+-- A heartbeat is none of these: its statement fires nothing here.
+--
+-- (TRUNCATE fires no row trigger.  The next reseed mends it all the same, as the mirror takes an equal
+-- version.)
+
+-- THE definition of load: a session in one of these states occupies its mitra.
+-- The text is that of the index chat_sessions_load; being inlined, the call finds that index.
+create function mitrad.is_load(status text) returns boolean
+language sql immutable as $$
+	select status in ('active', 'pending_payment')
+$$;
+
+-- Two mitras of one change are locked by id, as everywhere.
+create function mitrad.version_bump(one uuid, other uuid) returns void
+language plpgsql as $$
+begin
+	if one is distinct from other and one is not null and other is not null then
+		perform from public.mitras m where m.id in (one, other) order by m.id for no key update;
+	end if;
+	update public.mitras m set version = m.version + 1 where m.id in (one, other);
+end
+$$;
+
+-- The version never goes back either, not even by hand: the mirror would refuse all that follows.
+create function mitrad.mitra_changed() returns trigger
+language plpgsql as $$
+begin
+	new.version := greatest(old.version, new.version) + 1;
+	return new;
+end
+$$;
+
+create trigger mitra_changed before update on public.mitras
+	for each row when (old.is_active <> new.is_active or new.version < old.version)
+	execute function mitrad.mitra_changed();
+
+-- Who is online has a time since when, and who is not has none; a hand edit need not think of it.
+create function mitrad.status_completed() returns trigger
+language plpgsql as $$
+begin
+	if not new.is_online then
+		new.online_since := null;
+	elsif new.online_since is null
+		or (tg_op = 'UPDATE' and not old.is_online and new.online_since = old.online_since) then
+		new.online_since := now();
+	end if;
+	return new;
+end
+$$;
+
+create trigger status_completed
+	before insert or update of is_online, online_since on public.mitra_online_status
+	for each row execute function mitrad.status_completed();
+
+create function mitrad.status_changed() returns trigger
+language plpgsql as $$
+declare
+	leaves uuid; -- who was online by this row before
+	enters uuid; -- and who is now
+begin
+	if tg_op <> 'INSERT' and old.is_online then
+		leaves := old.mitra_id;
+	end if;
+	if tg_op <> 'DELETE' and new.is_online then
+		enters := new.mitra_id;
+	end if;
+	if leaves is distinct from enters then
+		perform mitrad.version_bump(leaves, enters);
+	end if;
+	return null;
+end
+$$;
+
+create trigger status_changed
+	after insert or delete or update of is_online, mitra_id on public.mitra_online_status
+	for each row execute function mitrad.status_changed();
+
+create function mitrad.session_changed() returns trigger
+language plpgsql as $$
+declare
+	leaves uuid; -- whose load this session was before
+	enters uuid; -- and whose it is now
+begin
+	if tg_op <> 'INSERT' and mitrad.is_load(old.status) then
+		leaves := old.mitra_id;
+	end if;
+	if tg_op <> 'DELETE' and mitrad.is_load(new.status) then
+		enters := new.mitra_id;
+	end if;
+	if leaves is distinct from enters then
+		perform mitrad.version_bump(leaves, enters);
+	end if;
+	return null;
+end
+$$;
+
+create trigger session_changed
+	after insert or delete or update of status, mitra_id on public.chat_sessions
+	for each row execute function mitrad.session_changed();
