@@ -7,6 +7,7 @@
 #include "common/config.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -130,4 +131,19 @@ config_free(struct config *config)
 	}
 	arena_free(&config->strings);
 	*config = (struct config){ 0 };
+}
+
+void
+config_forget_environment(void)
+{
+	size_t i;
+
+	for (i = 0; i < settings_count; i++) {
+		char *value = settings[i].kind->secret ? getenv(settings[i].name) : NULL;
+
+		if (!value)
+			continue;
+		explicit_bzero(value, strlen(value));
+		unsetenv(settings[i].name);
+	}
 }

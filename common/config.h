@@ -50,6 +50,8 @@ struct config {
  */
 int config_load(struct config *, const char *file, enum config_role, FILE *faults);
 void config_free(struct config *); /* wipes the secrets */
+/* Takes what may be secret out of this process's environment, once it has been loaded. */
+void config_forget_environment(void);
 
 /* The effective configuration as NAME=value lines, secrets and the passwords in URLs as "***". For `mitrad check`. */
 void config_print(const struct config *, FILE *);

@@ -1,0 +1,63 @@
+/* instance: what concerns all children of all generations; see instance.h. */
+#include "server/instance.h"
+
+#include "common/channel.h"
+#include "common/clock.h"
+
+struct generations
+instance_generations(const struct instance *instance)
+{
+	struct generation *all[] = { instance->starting, instance->running, instance->stopping };
+	struct generations generations = { .count = 0 };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			generations.all[generations.count++] = all[i];
+	return generations;
+}
+
+void
+instance_retire(struct instance *instance, const struct child *child)
+{
+#define COUNTER(name, help) instance->retired.name += child->counters.name;
+#include "common/counters.def"
+#undef COUNTER
+}
+
+void
+instance_answer_metrics(const struct instance *instance, const struct child *child)
+{
+	struct generations generations = instance_generations(instance);
+	const struct generation *current = instance->running ? instance->running
+							     : instance->starting;
+	struct channel_packet packet = { 0 };
+	struct channel_metrics *metrics = &packet.metrics;
+
+	metrics->counters = instance->retired;
+	for (size_t i = 0; i < generations.count; i++)
+		generation_sum(generations.all[i], metrics);
+	metrics->restarts = instance->restarts;
+	metrics->reloads = instance->reloads;
+	metrics->reload_failures = instance->reload_failures;
+	metrics->uptime_seconds = (uint64_t)(clock_monotonic_ms() - instance->started_ms) / 1000;
+	if (current)
+		generation_count(current, metrics);
+	if (instance->stopping)
+		metrics->children_draining = (uint32_t)generation_living(instance->stopping);
+	channel_write(child->channel, CHANNEL_METRICS, &packet);
+}
+
+void
+instance_catch_up(const struct instance *instance)
+{
+	struct generations generations = instance_generations(instance);
+	struct channel_packet packet;
+
+	for (size_t i = 0; i < generations.count; i++)
+		for (size_t j = 0; j < generations.all[i]->count; j++) {
+			const struct child *child = &generations.all[i]->children[j];
+
+			if (child->kind == CHILD_SWEEPER && child->channel >= 0)
+				channel_write(child->channel, CHANNEL_CATCH_UP, &packet);
+		}
+}

@@ -1,0 +1,234 @@
+/*
+ * main: the command line.  Each command gets the configuration that it needs and gives back the exit status: 0, 1 for a
+ * failure, 2 for a wrong configuration or a wrong command line.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/boot.h"
+#include "common/config.h"
+#include "common/log.h"
+#include "server/master.h"
+#include "server/program.h"
+#include "server/title.h"
+#include "server/version.h"
+
+#define EXIT_USAGE 2
+
+struct invocation {
+	const char *file; /* --config */
+	enum config_role role;
+	const char *command;
+	char **
+	    arguments; /* of the command: what stands behind it, without our own options; NULL at the end */
+	int argument_count;
+	char **argv; /* as it came, but for the first, which is the program's absolute path */
+};
+
+typedef int command_fn(const struct invocation *, struct config *);
+
+struct command {
+	const char *name;
+	const char *arguments;
+	const char *meaning;
+	command_fn *run;
+	int least, most; /* arguments */
+	bool without_config;
+};
+
+static command_fn serve, check, version, settings, help;
+
+static const struct command commands[] = {
+	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, false },
+	{ "check", "", "validate the configuration, print it without the secrets", check, 0, 0,
+	    false },
+	{ "version", "", "print the version, and those of the libraries", version, 0, 0, true },
+	{ "settings", "", "print what can be set, as Markdown", settings, 0, 0, true },
+	{ "help", "", "print this", help, 0, 0, true },
+};
+
+static bool parse(struct invocation *, int argc, char **argv);
+static bool parse_role(struct invocation *, const char *text);
+static const char *option_value(const char *name, char **argv, int *at);
+static const struct command *find_command(const struct invocation *);
+static int run(const struct command *, const struct invocation *);
+static void print_usage(FILE *);
+
+int
+main(int argc, char **argv)
+{
+	struct invocation invocation = { .role = ROLE_ALL, .command = "serve" };
+	const struct command *command;
+	int status = EXIT_USAGE;
+
+	invocation.arguments = calloc((size_t)argc + 1, sizeof(*invocation.arguments));
+	invocation.argv = program_copy_arguments(argc, argv);
+	if (!invocation.arguments)
+		fatal("out of memory");
+	title_init(argc, argv);
+	command = parse(&invocation, argc, invocation.argv) ? find_command(&invocation) : NULL;
+	if (command)
+		status = run(command, &invocation);
+	else
+		print_usage(stderr);
+	free(invocation.arguments);
+	program_free_arguments(invocation.argv);
+	return status;
+}
+
+static bool
+parse(struct invocation *invocation, int argc, char **argv)
+{
+	bool has_command = false;
+	const char *value;
+
+	for (int i = 1; i < argc; i++) {
+		if ((value = option_value("--config", argv, &i))) {
+			invocation->file = value;
+		} else if ((value = option_value("--role", argv, &i))) {
+			if (!parse_role(invocation, value))
+				return false;
+		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			invocation->command = "help";
+			has_command = true;
+		} else if (strcmp(argv[i], "--version") == 0) {
+			invocation->command = "version";
+			has_command = true;
+		} else if (argv[i][0] == '-' && !has_command) {
+			fprintf(stderr, "mitrad: %s: no such option, or its value is missing\n",
+			    argv[i]);
+			return false;
+		} else if (!has_command) {
+			invocation->command = argv[i];
+			has_command = true;
+		} else {
+			invocation->arguments[invocation->argument_count++] = argv[i];
+		}
+	}
+	return true;
+}
+
+/* Of "--name value" or "--name=value" at argv[*at], which then points at its last part; NULL if it is something else. */
+static const char *
+option_value(const char *name, char **argv, int *at)
+{
+	size_t length = strlen(name);
+
+	if (strncmp(argv[*at], name, length) != 0)
+		return NULL;
+	if (argv[*at][length] == '=')
+		return argv[*at] + length + 1;
+	if (argv[*at][length] != '\0' || !argv[*at + 1])
+		return NULL;
+	return argv[++*at];
+}
+
+static bool
+parse_role(struct invocation *invocation, const char *text)
+{
+	static const char *const names[] = {
+		[ROLE_ALL] = "all",
+		[ROLE_PUBLIC] = "public",
+		[ROLE_INTERNAL] = "internal",
+		[ROLE_SWEEPER] = "sweeper",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			invocation->role = (enum config_role)i;
+			return true;
+		}
+	fprintf(stderr, "mitrad: --role %s: no such role\n", text);
+	return false;
+}
+
+/* NULL: it cannot be run like this, and why has been said. */
+static const struct command *
+find_command(const struct invocation *invocation)
+{
+	const struct command *command = commands;
+	const struct command *end = commands + sizeof(commands) / sizeof(commands[0]);
+
+	while (command < end && strcmp(invocation->command, command->name) != 0)
+		command++;
+	if (command == end)
+		fprintf(stderr, "mitrad: %s: no such command\n", invocation->command);
+	else if (invocation->argument_count < command->least)
+		fprintf(stderr, "mitrad: %s: needs %s\n", command->name, command->arguments);
+	else if (invocation->argument_count > command->most)
+		fprintf(stderr, "mitrad: %s: too many arguments\n", command->name);
+	else
+		return command;
+	return NULL;
+}
+
+static int
+run(const struct command *command, const struct invocation *invocation)
+{
+	struct config config = { 0 };
+	int status;
+
+	if (!command->without_config) {
+		if (config_load(&config, invocation->file, invocation->role, stderr) > 0) {
+			config_free(&config);
+			return 2;
+		}
+		log_init(config.log_level, config.log_format);
+	}
+	status = command->run(invocation, &config);
+	config_free(&config);
+	log_flush();
+	return status;
+}
+
+static int
+serve(const struct invocation *invocation, struct config *config)
+{
+	return master_run(config, invocation->argv);
+}
+
+static int
+check(const struct invocation *invocation, struct config *config)
+{
+	config_print(config, stdout);
+	return 0;
+}
+
+static int
+version(const struct invocation *invocation, struct config *config)
+{
+	version_print(stdout);
+	return 0;
+}
+
+static int
+settings(const struct invocation *invocation, struct config *config)
+{
+	config_print_markdown(stdout);
+	return 0;
+}
+
+static int
+help(const struct invocation *invocation, struct config *config)
+{
+	print_usage(stdout);
+	return 0;
+}
+
+static void
+print_usage(FILE *out)
+{
+	fputs("usage: mitrad [--config FILE] [--role all|public|internal|sweeper] [command]\n\n",
+	    out);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(out, "  %-9s%-20s%s\n", commands[i].name, commands[i].arguments,
+		    commands[i].meaning);
+	fputs("\nThe configuration comes from the environment and, where that is silent, from "
+	      "NAME=value lines in FILE.\n"
+	      "Signals to the server: HUP reloads configuration and program, TERM and INT stop it "
+	      "gracefully, QUIT at\n"
+	      "once, USR1 logs a status line per child.\n",
+	    out);
+}
