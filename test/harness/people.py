@@ -44,10 +44,13 @@ def make_customer(database):
 
 
 def make_session(database, mitra=None, customer=None, status="active", duration_minutes=30):
-    """A chat session, edited in by hand; returns its id.  The mirror learns of it from the next reseed."""
+    """A chat session, edited in by hand; returns its id.  Each has a customer of its own, who may have one open."""
     customer = customer or make_customer(database)
     return database.value(
-        """INSERT INTO chat_sessions (customer_id, mitra_id, status, duration_minutes)
-           VALUES (%s, %s, %s, %s) RETURNING id""",
-        *(customer.id, mitra.id if mitra else None, status, duration_minutes),
+        """INSERT INTO chat_sessions
+               (customer_id, mitra_id, status, duration_minutes, matched_at, started_at, expires_at)
+           SELECT %s, %s, %s, minutes, matched, matched, matched + make_interval(mins => minutes)
+           FROM (SELECT %s AS minutes, CASE WHEN %s IN ('active', 'ended') THEN now() END AS matched) AS timing
+           RETURNING id""",
+        *(customer.id, mitra.id if mitra else None, status, duration_minutes, status),
     )
