@@ -6,6 +6,7 @@
 #include <string.h>
 
 static bool read_address(const char *text, uint8_t address[16], bool *is_ipv4);
+static char *trim(char *text);
 
 const char *
 cidr_parse(struct arena *memory, const char *text, struct cidr *cidr)
@@ -57,16 +58,25 @@ cidr_parse_list(struct arena *memory, const char *text, struct cidr **list, size
 	if (text[0] == '\0')
 		return NULL;
 	while ((entry = strsep(&rest, ","))) {
-		const char *reason;
+		const char *reason = cidr_parse(memory, trim(entry), *list + *count);
 
-		entry += strspn(entry, " \t");
-		entry[strcspn(entry, " \t")] = '\0';
-		reason = cidr_parse(memory, entry, *list + *count);
 		if (reason)
 			return reason;
 		(*count)++;
 	}
 	return NULL;
+}
+
+static char *
+trim(char *text)
+{
+	size_t length;
+
+	text += strspn(text, " \t");
+	length = strlen(text);
+	while (length > 0 && strchr(" \t", text[length - 1]))
+		text[--length] = '\0';
+	return text;
 }
 
 bool

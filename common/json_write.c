@@ -132,9 +132,12 @@ const char *
 json_text(struct json_writer *writer, size_t *length)
 {
 	const unsigned char *text;
+	size_t bytes;
 
 	assert(writer->depth == 0);
-	must(yajl_gen_get_buf(writer->gen, &text, length));
+	must(yajl_gen_get_buf(writer->gen, &text, &bytes));
+	if (length)
+		*length = bytes;
 	return (const char *)text;
 }
 

@@ -32,10 +32,20 @@ struct log_field {
 	int64_t number;
 };
 
-#define LOG_TEXT(field_name, value) \
-	((struct log_field){ .name = (field_name), .text = (value) ? (value) : "" })
-#define LOG_NUMBER(field_name, value) \
-	((struct log_field){ .name = (field_name), .number = (value) })
+#define LOG_TEXT(name, value)   log_field_text((name), (value))
+#define LOG_NUMBER(name, value) log_field_number((name), (value))
+
+static inline struct log_field
+log_field_text(const char *name, const char *text)
+{
+	return (struct log_field){ .name = name, .text = text ? text : "" };
+}
+
+static inline struct log_field
+log_field_number(const char *name, int64_t number)
+{
+	return (struct log_field){ .name = name, .number = number };
+}
 
 /* Before log_init() lines go out as text from severity INFO up. */
 void log_init(enum log_severity least, enum log_format);
