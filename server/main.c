@@ -10,6 +10,7 @@
 #include "common/boot.h"
 #include "common/config.h"
 #include "common/log.h"
+#include "schema/migrate.h"
 #include "server/master.h"
 #include "server/program.h"
 #include "server/title.h"
@@ -38,11 +39,13 @@ struct command {
 	bool without_config;
 };
 
-static command_fn serve, check, version, settings, help;
+static command_fn serve, check, migrate, version, settings, help;
 
 static const struct command commands[] = {
 	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, false },
 	{ "check", "", "validate the configuration, print it without the secrets", check, 0, 0,
+	    false },
+	{ "migrate", "", "bring the schema up to date, create the first operator", migrate, 0, 0,
 	    false },
 	{ "version", "", "print the version, and those of the libraries", version, 0, 0, true },
 	{ "settings", "", "print what can be set, as Markdown", settings, 0, 0, true },
@@ -194,6 +197,12 @@ check(const struct invocation *invocation, struct config *config)
 {
 	config_print(config, stdout);
 	return 0;
+}
+
+static int
+migrate(const struct invocation *invocation, struct config *config)
+{
+	return migrate_command(config);
 }
 
 static int
