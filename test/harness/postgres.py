@@ -135,7 +135,8 @@ class Postgres(PrivateServer):
     def _choose_port(self):
         self.port = ports.free_port()
         statistics = STATISTICS if self._has_statistics() else ""
-        with open(os.path.join(self.data, "postgresql.conf"), "w", encoding="utf-8") as file:
+        # Appended, for the last word counts: initdb has found out what the machine can do.
+        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(CONFIGURATION.format(port=self.port, directory=self.directory, statistics=statistics))
 
     @staticmethod

@@ -43,7 +43,7 @@ def test_shell_scripts_are_well_formed():
 def test_shell_scripts_pass_shellcheck():
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    run("shellcheck", *shell_scripts())
+    run("shellcheck", "--external-sources", *shell_scripts())
 
 
 def test_python_files_compile():

@@ -32,6 +32,8 @@ def test_a_part_includes_only_what_it_may_know(part):
 def test_includes_are_written_from_the_top_of_the_repository():
     wrong = []
     for path in tracked("*.c", "*.h"):
+        if not path.startswith(tuple(FORBIDDEN)):
+            continue
         for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', read(path), re.MULTILINE):
             if "/" not in included or included.startswith("."):
                 wrong.append(f"{path} includes {included}")
