@@ -123,9 +123,9 @@ choose_valkey_port()
 	if valkey_runs || { [ -n "$valkey_port" ] && port_is_free "127.0.0.1:$valkey_port"; }; then
 		return
 	fi
-	valkey_port=6400
-	until port_is_free "127.0.0.1:$valkey_port"; do
-		valkey_port=$((valkey_port + 1))
+	# At random: another clone may be choosing at the same moment.
+	until valkey_port=$(shuf -i 6400-7400 -n 1) && port_is_free "127.0.0.1:$valkey_port"; do
+		:
 	done
 	echo "$valkey_port" >"$dev/valkey/port"
 }
