@@ -33,7 +33,7 @@ enum pg_status {
 	PG_OK,
 	PG_FAILED,      /* the server refused the statement: rows_sqlstate() and rows_error() */
 	PG_UNAVAILABLE, /* no connection, or it broke: the statement may or may not have run */
-	PG_TIMEOUT,     /* DATABASE_TIMEOUT_MS passed, or too long a wait for a lock: may or may not have run */
+	PG_TIMEOUT,     /* DATABASE_TIMEOUT_MS passed: the statement may or may not have run */
 	PG_OVERLOADED,  /* the queue is full: the statement has not run */
 };
 
@@ -72,7 +72,8 @@ struct pg *pg_new(struct event_base *, struct evdns_base *, const struct config 
 void pg_free(struct pg *);
 
 /* `statement` indexes the table. Arguments are copied; a NULL is SQL's null. */
-void pg_submit(struct pg *, int statement, int arguments, const char *const *values, pg_done_fn *, void *argument);
+void pg_submit(struct pg *, int statement, int arguments, const char *const *values, pg_done_fn *,
+    void *argument);
 
 /* Is at least one connection ready now? */
 bool pg_is_up(const struct pg *);
@@ -85,8 +86,8 @@ size_t pg_pending(const struct pg *);
  * For processes that do one thing at a time: submits and runs the event loop until the answer is there.  *rows is owned by
  * the caller, rows_free() it; NULL unless PG_OK or PG_FAILED.  Never call it from a callback.
  */
-enum pg_status pg_wait(struct pg *, int statement, int arguments, const char *const *values, struct rows **)
-    __attribute__((warn_unused_result));
+enum pg_status pg_wait(struct pg *, int statement, int arguments, const char *const *values,
+    struct rows **) __attribute__((warn_unused_result));
 void rows_free(struct rows *);
 
 const char *pg_status_text(enum pg_status); /* "unavailable", for log lines */

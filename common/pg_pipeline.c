@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/ssl.h>
-
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/counters.h"
@@ -143,23 +141,6 @@ writable(evutil_socket_t socket, short what, void *argument)
 	pg_pipeline_flush(argument);
 }
 
-/*
- * Reads what has come; false if the connection is at its end.  With TLS records of more than 8 KiB,
- * which PostgreSQL does not send but proxies do, libpq (15 and 17) leaves decrypted bytes in OpenSSL,
- * for which no socket event ever comes.
- */
-static bool
-consume(struct pg_connection *connection)
-{
-	SSL *tls = PQsslStruct(connection->wire, "OpenSSL");
-
-	do {
-		if (PQconsumeInput(connection->wire) != 1)
-			return false;
-	} while (tls != NULL && SSL_pending(tls) > 0);
-	return true;
-}
-
 /* The NULLs between results are nothing; more than a few in a row, and libpq and we are out of step. */
 static bool
 separator_take(struct pg_connection *connection)
@@ -184,8 +165,12 @@ static void
 readable(evutil_socket_t socket, short what, void *argument)
 {
 	struct pg_connection *connection = argument;
-	bool alive = consume(connection);
+	bool alive = PQconsumeInput(connection->wire) == 1;
 
+	/* What has come whole is taken even so; libpq adds complaints of its own to the reason meanwhile. */
+	if (!alive && connection->farewell[0] == '\0')
+		snprintf(connection->farewell, sizeof(connection->farewell), "%s",
+		    PQerrorMessage(connection->wire));
 	if (connection->state == LINK_PREPARING)
 		pg_connection_progress(connection);
 	/* PQisBusy() first, and always: it parses what an idle connection is told. */

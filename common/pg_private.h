@@ -76,10 +76,11 @@ struct pg_connection {
 
 	struct pg_list flight;
 	int in_flight;
-	PGresult *result;   /* of the head of `flight`, kept until its sync has come */
-	size_t prepared;    /* results that have come while PREPARING */
-	int separators;     /* NULLs from PQgetResult() in a row */
-	char farewell[256]; /* the last FATAL that the server said while nothing was in flight */
+	PGresult *result; /* of the head of `flight`, kept until its sync has come */
+	size_t prepared;  /* results that have come while PREPARING */
+	int separators;   /* NULLs from PQgetResult() in a row */
+	char farewell
+	    [256]; /* why the server hung up, as it said or as libpq saw it; "" until then */
 };
 
 struct pg {
