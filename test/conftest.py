@@ -6,6 +6,8 @@ a migrated one) and a Valkey that was emptied.  A test may stop, kill or pause e
 repaired.  `mitrad` is a running instance on both; `mitrad_factory` starts others, with other settings.
 """
 
+import signal
+
 import pytest
 
 from harness import people, tokens
@@ -14,6 +16,28 @@ from harness.postgres import Postgres
 from harness.proxy import Proxy
 from harness.valkey import Valkey
 from harness.wait import wait_until
+
+
+# No test hangs the suite; one that needs longer says so: @pytest.mark.deadline(600).
+DEADLINE_SECONDS = 240
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "deadline(seconds): how long the test may take at most")
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    mark = request.node.get_closest_marker("deadline")
+    seconds = mark.args[0] if mark else DEADLINE_SECONDS
+
+    def too_late(_number, _frame):
+        raise TimeoutError(f"the test took longer than {seconds} s")
+
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture(scope="session")
