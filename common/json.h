@@ -58,6 +58,7 @@ void json_boolean(struct json_writer *, bool);
 void json_null(struct json_writer *);
 /* A value that is JSON already, such as one from SQL. */
 void json_raw(struct json_writer *, const char *json);
+void json_value(struct json_writer *, const struct json *); /* what was read, or made to look so */
 /* The finished text, in the arena, with a NUL behind. `length` may be NULL. */
 const char *json_text(struct json_writer *, size_t *length);
 

@@ -1,5 +1,6 @@
 /* json_write: the writer of json.h, on yajl's generator. A misuse, such as a value without a key, ends in an assert(). */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <yajl/yajl_gen.h>
@@ -167,4 +168,42 @@ json_put_boolean(struct json_writer *writer, const char *key, bool boolean)
 {
 	json_key(writer, key);
 	json_boolean(writer, boolean);
+}
+
+void
+json_value(struct json_writer *writer, const struct json *value)
+{
+	char digits[32];
+
+	switch (value->type) {
+	case JSON_NULL:
+		json_null(writer);
+		return;
+	case JSON_BOOLEAN:
+		json_boolean(writer, value->boolean);
+		return;
+	case JSON_INTEGER:
+		json_integer(writer, value->integer);
+		return;
+	case JSON_DOUBLE:
+		snprintf(digits, sizeof(digits), "%.17g", value->number);
+		json_raw(writer, digits);
+		return;
+	case JSON_STRING:
+		json_string(writer, value->text);
+		return;
+	case JSON_ARRAY:
+	case JSON_OBJECT:
+		break;
+	}
+	if (value->type == JSON_OBJECT)
+		json_object(writer);
+	else
+		json_array(writer);
+	for (const struct json *part = value->first; part != NULL; part = part->next) {
+		if (value->type == JSON_OBJECT)
+			json_key(writer, part->key);
+		json_value(writer, part);
+	}
+	json_close(writer);
 }
