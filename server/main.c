@@ -14,6 +14,7 @@
 #include "server/master.h"
 #include "server/program.h"
 #include "server/title.h"
+#include "server/token.h"
 #include "server/version.h"
 
 #define EXIT_USAGE 2
@@ -39,7 +40,7 @@ struct command {
 	bool without_config;
 };
 
-static command_fn serve, check, migrate, version, settings, help;
+static command_fn serve, check, migrate, token, version, settings, help;
 
 static const struct command commands[] = {
 	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, false },
@@ -47,6 +48,8 @@ static const struct command commands[] = {
 	    false },
 	{ "migrate", "", "bring the schema up to date, create the first operator", migrate, 0, 0,
 	    false },
+	{ "token", "WHO ID", "print an access token for a mitra, customer, admin or agent", token,
+	    0, 8, false },
 	{ "version", "", "print the version, and those of the libraries", version, 0, 0, true },
 	{ "settings", "", "print what can be set, as Markdown", settings, 0, 0, true },
 	{ "help", "", "print this", help, 0, 0, true },
@@ -203,6 +206,12 @@ static int
 migrate(const struct invocation *invocation, struct config *config)
 {
 	return migrate_command(config);
+}
+
+static int
+token(const struct invocation *invocation, struct config *config)
+{
+	return token_command(config, invocation->argument_count, invocation->arguments);
 }
 
 static int

@@ -8,7 +8,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-
 static struct {
 	pid_t owner;
 	size_t used;
@@ -61,7 +60,8 @@ request_id_new(char id[REQUEST_ID_SIZE])
 bool
 request_id_sane(const char *id)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:+/=@-";
+	static const char allowed[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:+/=@-";
 	size_t length = strlen(id);
 
 	return length >= 1 && length < REQUEST_ID_SIZE && strspn(id, allowed) == length;

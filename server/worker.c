@@ -1,32 +1,280 @@
-/* worker: one process of those that serve. It ticks, and ends at TERM. */
-#include "common/boot.h"
+/*
+ * worker: a process's life, in this order: connect, listen, report ready, serve, and at TERM drain.
+ *
+ * Draining: probes say so first, nothing new is accepted, idle connections are closed, answers bear `Connection: close`, and when the
+ * last connection is gone, or the grace is nearly over, the process ends.  Only then is evhttp freed: it must not be while
+ * requests are pending.
+ */
+#include "server/worker.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
+#include <event2/dns.h>
 #include <event2/event.h>
+#include <event2/http.h>
 
+#include "common/boot.h"
 #include "common/channel.h"
+#include "common/clock.h"
+#include "common/config.h"
+#include "common/counters.h"
 #include "common/log.h"
+#include "common/mirror.h"
+#include "common/pg.h"
+#include "common/valkey.h"
+#include "server/dispatch.h"
+#include "server/framing.h"
+#include "server/app_config.h"
+#include "server/routes.h"
+#include "server/step.h"
+#include "server/token.h"
 
-static void
-term_came(evutil_socket_t number, short what, void *base)
-{
-	event_base_loopexit(base, NULL);
-}
+#define DESCRIPTORS_KEPT 64 /* for PostgreSQL, Valkey, the channel, the log, the listeners */
+#define FIRST_CONNECT_MS \
+	1000 /* how long a new worker waits for its servers before it serves without them */
+
+static void worker_connect(struct worker *);
+static void worker_listen(struct worker *);
+static void worker_report_ready(struct worker *);
+static void worker_serve(struct worker *);
+static void worker_close(struct worker *);
 
 int
 worker_main(const struct boot *boot)
 {
-	struct event_base *base = event_base_new();
-	struct channel *channel = channel_new(base, boot->channel);
-	struct event *term = evsignal_new(base, SIGTERM, term_came, base);
+	struct worker worker = { .boot = boot, .config = boot->config };
 
-	evsignal_add(term, NULL);
-	channel_ready(channel);
-	event_base_dispatch(base);
-	event_free(term);
-	channel_free(channel);
-	event_base_free(base);
-	log_flush();
+	worker_connect(&worker);
+	worker_listen(&worker);
+	worker_report_ready(&worker);
+	worker_serve(&worker);
+	worker_close(&worker);
 	return 0;
+}
+
+static void
+config_invalidated(void *argument, const char *channel, const char *payload, size_t length)
+{
+	struct worker *worker = argument;
+
+	app_config_reload(worker->app_config);
+}
+
+/* What was published while we were not subscribed is lost, so we read again whatever it may have been. */
+static void
+config_subscribed(void *argument)
+{
+	struct worker *worker = argument;
+
+	app_config_reload(worker->app_config);
+}
+
+static void
+gauges_set(void *argument)
+{
+	struct worker *worker = argument;
+
+	gauges.http_connections = 0;
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			gauges.http_connections += framing_connections(worker->framing[kind]);
+	gauges.http_in_flight = worker->requests_pending;
+	gauges.pg_up = pg_is_up(worker->pg);
+	gauges.pg_pending = pg_pending(worker->pg);
+	gauges.valkey_up = valkey_is_up(worker->valkey);
+	gauges.valkey_pending = valkey_pending(worker->valkey);
+	channel_status(worker->channel,
+	    "%s, %zu connections, %zu requests in flight, postgres %s, valkey %s",
+	    worker->draining ? "draining" : "serving", (size_t)gauges.http_connections,
+	    worker->requests_pending, gauges.pg_up ? "up" : "down",
+	    gauges.valkey_up ? "up" : "down");
+}
+
+static void
+worker_connect(struct worker *worker)
+{
+	static const char *const channels[] = { "config:invalidate" };
+	const struct config *config = worker->config;
+
+	worker->base = event_base_new();
+	if (worker->base == NULL)
+		fatal("no event base");
+	/* Broken name service files are no reason to stop: addresses still work. */
+	worker->dns = evdns_base_new(
+	    worker->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	worker->channel = channel_new(worker->base, worker->boot->channel);
+	channel_on_tick(worker->channel, gauges_set, worker);
+	worker->token_keys = token_keys_new(config);
+	worker->pg = pg_new(worker->base, worker->dns, config,
+	    config->database_connections_per_worker, statements, STATEMENTS);
+	worker->valkey = valkey_new(worker->base, worker->dns, config);
+	worker->mirror = mirror_new(worker->base, worker->valkey);
+	worker->flights = flights_new(worker);
+	worker->beats = beats_new(worker);
+	worker->app_config = app_config_new(worker);
+	worker->subscriber = valkey_subscriber_new(worker->base, worker->dns, config, channels, 1,
+	    config_invalidated, config_subscribed, worker);
+}
+
+static void
+public_request(struct evhttp_request *http, void *argument)
+{
+	dispatch(argument, http, LISTENER_PUBLIC);
+}
+
+static void
+internal_request(struct evhttp_request *http, void *argument)
+{
+	dispatch(argument, http, LISTENER_INTERNAL);
+}
+
+/* Apps may use up all descriptors but those that operators and our own connections need. */
+static size_t
+connections_most(enum boot_listener_kind kind)
+{
+	struct rlimit files = { .rlim_cur = 1024 };
+	size_t share;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	share = files.rlim_cur > 1024 * 1024 ? 1024 * 1024 : (size_t)files.rlim_cur;
+	share = share > 2 * DESCRIPTORS_KEPT ? share - DESCRIPTORS_KEPT : share / 2;
+	return kind == LISTENER_INTERNAL ? share / 8 + 1 : share - share / 8;
+}
+
+static void
+listener_open(struct worker *worker, enum boot_listener_kind kind)
+{
+	struct framing_limits limits = FRAMING_LIMITS(connections_most(kind));
+
+	worker->http[kind] = evhttp_new(worker->base);
+	if (worker->http[kind] == NULL)
+		fatal("no evhttp");
+	worker->framing[kind] = framing_new(worker->base, worker->http[kind], &limits);
+	evhttp_set_gencb(worker->http[kind],
+	    kind == LISTENER_PUBLIC ? public_request : internal_request, worker);
+}
+
+static void
+worker_listen(struct worker *worker)
+{
+	const struct boot *boot = worker->boot;
+
+	routes_init();
+	for (size_t i = 0; i < boot->listener_count; i++) {
+		enum boot_listener_kind kind = boot->listeners[i].kind;
+
+		if (worker->framing[kind] == NULL)
+			listener_open(worker, kind);
+		worker->serves_public |= kind == LISTENER_PUBLIC;
+	}
+}
+
+/*
+ * Requests that come at once should find both servers connected; but one that is away must not keep the other's answers from
+ * being given.
+ */
+static void
+worker_report_ready(struct worker *worker)
+{
+	int64_t deadline_ms = clock_monotonic_ms() + FIRST_CONNECT_MS;
+	struct timeval pause = clock_timeval(20);
+
+	while (!(pg_is_up(worker->pg) && valkey_is_up(worker->valkey)) &&
+	       clock_monotonic_ms() < deadline_ms) {
+		event_base_loopexit(worker->base, &pause);
+		event_base_dispatch(worker->base);
+	}
+	for (size_t i = 0; i < worker->boot->listener_count; i++)
+		framing_listen(worker->framing[worker->boot->listeners[i].kind],
+		    worker->boot->listeners[i].fd);
+	channel_ready(worker->channel);
+}
+
+/* Once a second: says that heartbeats are heard here, and remembers that the servers were there. */
+static void
+second_passed(evutil_socket_t fd, short what, void *argument)
+{
+	struct worker *worker = argument;
+
+	if (worker->serves_public && !worker->draining)
+		mirror_listen(worker->mirror);
+	worker->was_up |= pg_is_up(worker->pg) || valkey_is_up(worker->valkey);
+}
+
+static void
+term_received(evutil_socket_t fd, short what, void *argument)
+{
+	struct worker *worker = argument;
+
+	worker->draining = true;
+	worker->drain_until_ms = clock_monotonic_ms() +
+				 worker->config->shutdown_grace_seconds * 1000L * 9 / 10;
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			framing_drain(worker->framing[kind]);
+}
+
+static bool
+drained(const struct worker *worker)
+{
+	size_t connections = 0;
+
+	if (!worker->draining)
+		return false;
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			connections += framing_connections(worker->framing[kind]);
+	return (connections == 0 && worker->requests_pending == 0) ||
+	       clock_monotonic_ms() >= worker->drain_until_ms;
+}
+
+static void
+worker_serve(struct worker *worker)
+{
+	struct event *term = evsignal_new(worker->base, SIGTERM, term_received, worker);
+	struct event *tick = event_new(worker->base, -1, EV_PERSIST, second_passed, worker);
+	struct timeval second = { .tv_sec = 1 };
+
+	if (term == NULL || tick == NULL || event_add(term, NULL) != 0 ||
+	    event_add(tick, &second) != 0)
+		fatal("no timers");
+	second_passed(-1, 0, worker);
+	while (!drained(worker)) {
+		if (event_base_loop(worker->base, EVLOOP_ONCE) != 0)
+			fatal("the event loop failed");
+		log_flush();
+	}
+	event_free(term);
+	event_free(tick);
+}
+
+static void
+listener_close(struct worker *worker, int kind)
+{
+	framing_free(worker->framing[kind]);
+	evhttp_free(worker->http[kind]);
+}
+
+/* What is still pending is answered 503 by the clients' ends, which call back everything they were asked. */
+static void
+worker_close(struct worker *worker)
+{
+	valkey_subscriber_free(worker->subscriber);
+	pg_free(worker->pg);
+	valkey_free(worker->valkey);
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			listener_close(worker, kind);
+	mirror_free(worker->mirror);
+	app_config_free(worker->app_config);
+	free(worker->flights);
+	free(worker->beats);
+	token_keys_free(worker->token_keys);
+	channel_free(worker->channel);
+	if (worker->dns != NULL)
+		evdns_base_free(worker->dns, 0);
+	event_base_free(worker->base);
+	log_flush();
 }

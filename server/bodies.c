@@ -1,0 +1,198 @@
+/*
+ * bodies: checks a parsed body against bodies.def, member by member, and reports every fault, not just the first.
+ */
+#include "server/bodies.h"
+
+#include <string.h>
+
+#include "server/phone.h"
+#include "server/request.h"
+
+enum field_kind {
+	FIELD_PHONE,
+	FIELD_NAME,
+	FIELD_FLAG,
+};
+
+enum field_presence {
+	FIELD_REQUIRED,
+	FIELD_OPTIONAL,
+};
+
+/* A row of bodies.def: key NULL opens the body `body`. */
+struct field {
+	enum body body;
+	const char *key;
+	enum field_kind kind;
+	enum field_presence presence;
+};
+
+static const struct field rows[] = {
+#define BODY(name)                 { BODY_##name, NULL, 0, 0 },
+#define FIELD(key, kind, presence) { 0, #key, FIELD_##kind, FIELD_##presence },
+#include "server/bodies.def"
+#undef BODY
+#undef FIELD
+	{ 0, NULL, 0, 0 },
+};
+
+#define NAME_CHARACTERS_MAX 80
+
+/* Where the fields of a body begin; they end at the next row without a key. */
+static const struct field *
+fields_of(enum body body)
+{
+	const struct field *row = rows;
+
+	while (row->key != NULL || row->body != body)
+		row++;
+	return row + 1;
+}
+
+static const char *
+check_phone(struct request *r, struct json *member)
+{
+	char phone[PHONE_SIZE];
+
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	if (!phone_normalise(member->text, phone))
+		return "must be a phone number, such as +6281234567890";
+	member->text = request_keep(r, phone);
+	member->length = strlen(phone);
+	return NULL;
+}
+
+static size_t
+characters_of(const char *text)
+{
+	size_t count = 0;
+
+	for (; *text != '\0'; text++)
+		count += ((unsigned char)*text & 0xc0) != 0x80;
+	return count;
+}
+
+static const char *
+check_name(struct request *r, struct json *member)
+{
+	const char *text = member->text;
+	size_t length = member->length;
+
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	while (length > 0 && text[0] == ' ')
+		text++, length--;
+	while (length > 0 && text[length - 1] == ' ')
+		length--;
+	text = arena_strndup(&r->arena, text, length);
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return "must not have control characters";
+	if (length == 0 || characters_of(text) > NAME_CHARACTERS_MAX)
+		return "must have 1 to 80 characters";
+	member->text = text;
+	member->length = length;
+	return NULL;
+}
+
+static const char *
+check_member(struct request *r, const struct field *field, struct json *member)
+{
+	switch (field->kind) {
+	case FIELD_PHONE:
+		return check_phone(r, member);
+	case FIELD_NAME:
+		return check_name(r, member);
+	case FIELD_FLAG:
+		return member->type == JSON_BOOLEAN ? NULL : "must be true or false";
+	}
+	return "is of no known kind";
+}
+
+static const struct field *
+field_find(const struct field *fields, const char *key)
+{
+	for (; fields->key != NULL; fields++)
+		if (strcmp(fields->key, key) == 0)
+			return fields;
+	return NULL;
+}
+
+/* A copy of the members that may be changed while they are checked; the parsed tree stays as it was. */
+static struct json *
+members_copy(struct request *r, const struct json *object)
+{
+	struct json *copy = arena_alloc(&r->arena, sizeof(*copy));
+	struct json **last = &copy->first;
+
+	*copy = *object;
+	for (const struct json *from = object->first; from != NULL; from = from->next) {
+		struct json *member = arena_alloc(&r->arena, sizeof(*member));
+
+		*member = *from;
+		*last = member;
+		last = &member->next;
+	}
+	return copy;
+}
+
+bool
+body_check(struct request *r, enum body body, const struct json *object)
+{
+	const struct field *fields;
+	struct json *checked;
+	bool something_required = false;
+
+	r->body = object;
+	if (body == BODY_NONE)
+		return true;
+	if (object->type != JSON_OBJECT) {
+		request_fault(r, "", "the body must be a JSON object");
+		return false;
+	}
+	fields = fields_of(body);
+	if (body == BODY_ANY_OBJECT)
+		return true;
+	checked = members_copy(r, object);
+	for (struct json *member = checked->first; member != NULL; member = member->next) {
+		const struct field *field = field_find(fields, member->key);
+		const char *fault = field == NULL ? "is not known here"
+						  : check_member(r, field, member);
+
+		if (fault != NULL)
+			request_fault(r, member->key, fault);
+	}
+	for (const struct field *field = fields; field->key != NULL; field++) {
+		something_required |= field->presence == FIELD_REQUIRED;
+		if (field->presence == FIELD_REQUIRED && json_member(object, field->key) == NULL)
+			request_fault(r, field->key, "is required");
+	}
+	if (!something_required && object->first == NULL)
+		request_fault(r, "", "at least one member is needed");
+	r->body = checked;
+	return r->faults == NULL;
+}
+
+const char *
+body_text(const struct request *r, const char *key)
+{
+	const struct json *member = r->body == NULL ? NULL : json_member(r->body, key);
+
+	return member == NULL || member->type != JSON_STRING ? NULL : member->text;
+}
+
+bool
+body_has(const struct request *r, const char *key)
+{
+	return r->body != NULL && json_member(r->body, key) != NULL;
+}
+
+const char *
+body_json(struct request *r)
+{
+	struct json_writer *writer = json_writer_new(&r->arena);
+
+	json_value(writer, r->body);
+	return json_text(writer, NULL);
+}

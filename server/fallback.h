@@ -1,0 +1,13 @@
+/* fallback: the log lines of reads that PostgreSQL answers because Valkey could not (contract section 1, Log lines). */
+#ifndef SERVER_FALLBACK_H
+#define SERVER_FALLBACK_H
+
+struct request;
+
+/*
+ * Counts the fallback and logs "<what>: <error>", at most once a second for each `what`, so that an outage does not bury its own
+ * cause; `what` is a string constant.
+ */
+void fallback_noted(const struct request *, const char *what, const char *error);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * configuration: the operators' settings in app_config.
+ *
+ * A change is committed, published to every process of every instance, and the snapshot that was computed with the old values is
+ * dropped; see limits.c for the receiving end.
+ */
+#include "server/reply.h"
+#include "server/request.h"
+#include "server/routes.h"
+
+static rows_fn configuration_read;
+static rows_fn configuration_committed;
+static step_fn configuration_published;
+
+/* GET /internal/config */
+outcome
+configuration_get(struct request *r)
+{
+	return db_call(r, SQL_CONFIG_GET, NO_ARGS, configuration_read);
+}
+
+static outcome
+configuration_read(struct request *r, const struct rows *rows)
+{
+	return reply_json(r, 200, rows_text(rows, "answer"));
+}
+
+/* PATCH /internal/config {key: value, …}: all of it or nothing. */
+outcome
+configuration_patch(struct request *r)
+{
+	return db_call(r, SQL_CONFIG_PATCH, ARGS(body_json(r)), configuration_committed);
+}
+
+/* The names of the body's members, as a JSON array. */
+static const char *
+changed_keys(struct request *r)
+{
+	struct json_writer *writer = json_writer_new(&r->arena);
+
+	json_array(writer);
+	for (const struct json *member = r->body->first; member != NULL; member = member->next)
+		json_string(writer, member->key);
+	json_close(writer);
+	return json_text(writer, NULL);
+}
+
+static outcome
+configuration_committed(struct request *r, const struct rows *rows)
+{
+	r->answer = request_keep(r, rows_text(rows, "answer"));
+	return config_publish(r, changed_keys(r), configuration_published);
+}
+
+static outcome
+configuration_published(struct request *r)
+{
+	return reply_json(r, 200, r->answer);
+}

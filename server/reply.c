@@ -1,0 +1,169 @@
+/*
+ * reply: status line, headers, body, the access line, and the end of the request.
+ *
+ * Every answer says `no-store`: availability is true only now, and all else is personal.
+ */
+#include "server/reply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/http_struct.h>
+#include <event2/keyvalq_struct.h>
+
+#include "common/clock.h"
+#include "common/counters.h"
+#include "common/log.h"
+#include "server/framing.h"
+#include "server/request.h"
+#include "server/routes.h"
+
+struct problem_row {
+	const char *code;
+	int status;
+	const char *title;
+	const char *detail;
+	int retry_after_seconds;
+};
+
+static const struct problem_row problems[PROBLEMS] = {
+#define PROBLEM(code, status, title, detail, retry_after) \
+	[PROBLEM_##code] = { #code, status, title, detail, retry_after },
+#include "server/problems.def"
+#undef PROBLEM
+};
+
+static const char *
+reason_of(int status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 201:
+		return "Created";
+	case 202:
+		return "Accepted";
+	case 204:
+		return "No Content";
+	}
+	for (size_t i = 0; i < PROBLEMS; i++)
+		if (problems[i].status == status)
+			return problems[i].title;
+	return "Unknown";
+}
+
+/* One line for each request. It names the route, never the path: ids and queries do not belong in a log. */
+static void
+log_access(const struct request *r, int status)
+{
+	int64_t duration_us = clock_monotonic_us() - r->started_us;
+
+	if (!log_enabled(SEVERITY_INFO))
+		return;
+	log_event(SEVERITY_INFO,
+	    LOG_FIELDS(LOG_NUMBER("status", status), LOG_NUMBER("duration_us", duration_us),
+		LOG_TEXT("request_id", r->id)),
+	    "%s %s %d", method_name(evhttp_request_get_command(r->http)),
+	    r->route == NULL ? "-" : r->route->path, status);
+}
+
+void
+reply_header(struct request *r, const char *name, const char *value)
+{
+	evhttp_add_header(evhttp_request_get_output_headers(r->http), name, value);
+}
+
+static outcome
+reply_send(struct request *r, int status, const char *content_type, const char *text, size_t length)
+{
+	struct evbuffer *body = evbuffer_new();
+
+	if (body == NULL || evbuffer_add(body, text, length) != 0)
+		fatal("out of memory");
+	if (content_type != NULL)
+		reply_header(r, "Content-Type", content_type);
+	reply_header(r, "Cache-Control", "no-store");
+	reply_header(r, "X-Request-Id", r->id);
+	if (r->worker->draining || framing_should_close(r->http))
+		reply_header(r, "Connection", "close");
+	log_access(r, status);
+	counters.http_requests++;
+	evhttp_send_reply(r->http, status, reason_of(status), body);
+	evbuffer_free(body);
+	request_free(r);
+	return step_replied_();
+}
+
+outcome
+reply_json(struct request *r, int status, const char *json)
+{
+	return reply_send(r, status, "application/json", json, strlen(json));
+}
+
+outcome
+reply_text(struct request *r, int status, const char *content_type, const char *text)
+{
+	return reply_send(r, status, content_type, text, strlen(text));
+}
+
+outcome
+reply_empty(struct request *r, int status)
+{
+	return reply_send(r, status, NULL, "", 0);
+}
+
+static outcome
+problem_send(
+    struct request *r, const struct problem_row *problem, const char *detail, const char *errors)
+{
+	struct json_writer *writer = json_writer_new(&r->arena);
+	size_t length;
+	const char *text;
+
+	json_object(writer);
+	json_put_string(writer, "type", "about:blank");
+	json_put_string(writer, "title", problem->title);
+	json_put_integer(writer, "status", problem->status);
+	json_put_string(writer, "code", problem->code);
+	json_put_string(writer, "detail", detail != NULL ? detail : problem->detail);
+	json_put_string(writer, "request_id", r->id);
+	if (errors != NULL) {
+		json_key(writer, "errors");
+		json_raw(writer, errors);
+	}
+	if (problem->retry_after_seconds > 0) {
+		json_put_integer(writer, "retry_after_seconds", problem->retry_after_seconds);
+		reply_header(
+		    r, "Retry-After", arena_printf(&r->arena, "%d", problem->retry_after_seconds));
+	}
+	if (problem->status == 401)
+		reply_header(r, "WWW-Authenticate", "Bearer");
+	json_close(writer);
+	text = json_text(writer, &length);
+	return reply_send(r, problem->status, "application/problem+json", text, length);
+}
+
+outcome
+reply_problem(struct request *r, enum problem problem, const char *detail)
+{
+	return problem_send(r, &problems[problem], detail, NULL);
+}
+
+outcome
+reply_faults(struct request *r, enum problem problem, const char *errors)
+{
+	return problem_send(r, &problems[problem], NULL, errors);
+}
+
+outcome
+reply_problem_named(struct request *r, const char *code, const char *errors)
+{
+	for (size_t i = 0; i < PROBLEMS; i++)
+		if (strcmp(problems[i].code, code) == 0)
+			return problem_send(r, &problems[i], NULL, errors);
+	log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
+	    "a SQL function names a problem that problems.def does not know: %s", code);
+	return reply_problem(r, PROBLEM_INTERNAL_ERROR, NULL);
+}

@@ -1,0 +1,35 @@
+/*
+ * reply: the one answer of a request.  Each of these sends it, ends the request, and returns the outcome; the request must not be
+ * touched afterwards.
+ */
+#ifndef SERVER_REPLY_H
+#define SERVER_REPLY_H
+
+#include <stddef.h>
+
+#include "server/step.h"
+
+struct request;
+
+enum problem {
+#define PROBLEM(code, ...) PROBLEM_##code,
+#include "server/problems.def"
+#undef PROBLEM
+	PROBLEMS,
+};
+
+outcome reply_json(struct request *, int status, const char *json);
+outcome reply_text(struct request *, int status, const char *content_type, const char *text);
+outcome reply_empty(struct request *, int status);
+
+/* RFC 9457. `detail` NULL: the problem's own. */
+outcome reply_problem(struct request *, enum problem, const char *detail);
+/* With the members `errors` (a JSON array) of contract section 4. */
+outcome reply_faults(struct request *, enum problem, const char *errors);
+/* The problem by the code that a SQL function names; an unknown one is our mistake: 500. */
+outcome reply_problem_named(struct request *, const char *code, const char *errors);
+
+/* A header of the answer to come. Values are ours, or checked: no line breaks. */
+void reply_header(struct request *, const char *name, const char *value);
+
+#endif

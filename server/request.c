@@ -1,0 +1,192 @@
+/*
+ * request: making and ending one, and reading what the client sent in its query.
+ */
+#include "server/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/http.h>
+#include <event2/http_struct.h>
+#include <event2/keyvalq_struct.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/utf8.h"
+
+/* One wrong thing in the query or the body. */
+struct fault {
+	struct fault *next;
+	const char *field;
+	const char *detail;
+};
+
+struct request *
+request_new(struct worker *worker, struct evhttp_request *http, enum boot_listener_kind listener)
+{
+	struct request *r = calloc(1, sizeof(*r));
+	const char *given = evhttp_find_header(
+	    evhttp_request_get_input_headers(http), "X-Request-Id");
+
+	if (r == NULL)
+		fatal("out of memory");
+	r->worker = worker;
+	r->http = http;
+	r->listener = listener;
+	r->started_us = clock_monotonic_us();
+	if (given != NULL && request_id_sane(given))
+		memcpy(r->id, given, strlen(given) + 1);
+	else
+		request_id_new(r->id);
+	worker->requests_pending++;
+	return r;
+}
+
+void
+request_free(struct request *r)
+{
+	r->worker->requests_pending--;
+	arena_free(&r->arena);
+	free(r);
+}
+
+const char *
+request_keep(struct request *r, const char *text)
+{
+	return text == NULL ? NULL : arena_strdup(&r->arena, text);
+}
+
+void
+request_fault(struct request *r, const char *field, const char *detail)
+{
+	struct fault *fault = arena_alloc(&r->arena, sizeof(*fault));
+	struct fault **last = &r->faults;
+
+	while (*last != NULL)
+		last = &(*last)->next;
+	fault->field = field;
+	fault->detail = detail;
+	*last = fault;
+}
+
+const char *
+request_faults(struct request *r)
+{
+	struct json_writer *writer;
+
+	if (r->faults == NULL)
+		return NULL;
+	writer = json_writer_new(&r->arena);
+	json_array(writer);
+	for (const struct fault *fault = r->faults; fault != NULL; fault = fault->next) {
+		json_object(writer);
+		json_put_string(writer, "field", fault->field);
+		json_put_string(writer, "detail", fault->detail);
+		json_close(writer);
+	}
+	json_close(writer);
+	return json_text(writer, NULL);
+}
+
+/* The raw value of the first parameter by that name; NULL if there is none. */
+static const char *
+query_find(struct request *r, const char *name, size_t *length)
+{
+	const char *at = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(r->http));
+	size_t name_length = strlen(name);
+
+	while (at != NULL && *at != '\0') {
+		size_t pair = strcspn(at, "&");
+
+		if (strncmp(at, name, name_length) == 0 && at[name_length] == '=') {
+			*length = pair - name_length - 1;
+			return at + name_length + 1;
+		}
+		at += pair;
+		if (*at == '&')
+			at++;
+	}
+	return NULL;
+}
+
+static bool
+text_is_clean(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return false;
+	return utf8_valid(text, length);
+}
+
+const char *
+request_query(struct request *r, const char *name, size_t longest)
+{
+	size_t raw_length, length;
+	const char *raw = query_find(r, name, &raw_length);
+	const char *kept;
+	char *decoded;
+
+	if (raw == NULL)
+		return NULL;
+	decoded = evhttp_uridecode(arena_strndup(&r->arena, raw, raw_length), 1, &length);
+	if (decoded == NULL)
+		fatal("out of memory");
+	kept = arena_strndup(&r->arena, decoded, length);
+	free(decoded);
+	if (length > longest || !text_is_clean(kept, length)) {
+		request_fault(
+		    r, name, length > longest ? "is too long" : "is not clean UTF-8 text");
+		return NULL;
+	}
+	return kept;
+}
+
+const char *
+request_query_flag(struct request *r, const char *name)
+{
+	const char *value = request_query(r, name, 8);
+
+	if (value == NULL || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+		return value;
+	request_fault(r, name, "must be true or false");
+	return NULL;
+}
+
+const char *
+request_query_limit(struct request *r, const char *otherwise, int most)
+{
+	const char *value = request_query(r, "limit", 8);
+	char *end;
+	long number;
+
+	if (value == NULL)
+		return otherwise;
+	number = strtol(value, &end, 10);
+	if (*value >= '0' && *value <= '9' && *end == '\0' && number >= 1 && number <= most)
+		return value;
+	request_fault(r, "limit", arena_printf(&r->arena, "must be a number from 1 to %d", most));
+	return otherwise;
+}
+
+bool
+uuid_parse(const char *text, size_t length, char id[UUID_SIZE])
+{
+	if (length != UUID_SIZE - 1)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		char c = text[i];
+
+		if (i == 8 || i == 13 || i == 18 || i == 23) {
+			if (c != '-')
+				return false;
+		} else if (c >= 'A' && c <= 'F') {
+			c = (char)(c - 'A' + 'a');
+		} else if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+			return false;
+		}
+		id[i] = c;
+	}
+	id[length] = '\0';
+	return true;
+}

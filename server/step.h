@@ -1,0 +1,125 @@
+/*
+ * step: how a request's chain is written.
+ *
+ * A handler and each step end in exactly one call of this file or of reply.h and return its `outcome`; there is no other way to make
+ * one, so a path that forgets to answer does not compile.  The calls deal with their own failures (a database that is
+ * away becomes 503, a business problem its problem+json, a mirror that cannot be written a log line), so that a step sees success
+ * only.  Rows and texts handed to a step are borrowed until it returns; request_keep() what must outlive it.
+ */
+#ifndef SERVER_STEP_H
+#define SERVER_STEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/mirror.h"
+#include "common/pg.h"
+
+struct request;
+struct worker;
+
+struct outcome {
+	enum {
+		OUTCOME_WAITING_,
+		OUTCOME_REPLIED_,
+	} only_step_and_reply_make_one;
+};
+typedef struct outcome outcome;
+
+typedef outcome step_fn(struct request *);
+typedef outcome rows_fn(struct request *, const struct rows *);
+typedef outcome text_fn(struct request *, const char *);
+typedef outcome flag_fn(struct request *, bool);
+typedef outcome available_fn(
+    struct request *, const struct mirror_available *, size_t, const struct mirror_totals *);
+
+union step_next {
+	step_fn *step;
+	rows_fn *rows;
+	text_fn *text;
+	flag_fn *flag;
+	available_fn *available;
+};
+
+enum statement {
+#define STATEMENT(name, ...) SQL_##name,
+#include "server/statements.def"
+#undef STATEMENT
+	STATEMENTS,
+};
+extern const struct pg_statement statements[STATEMENTS];
+
+/* What a database call needs to be said again, should PostgreSQL have broken a deadlock at its expense. */
+#define STEP_ARGUMENTS_MAX 6
+struct step_call {
+	const char *what; /* the contract's word for it in a log line: "setOnline", "heartbeat" */
+	enum statement statement;
+	int arguments;
+	const char *values[STEP_ARGUMENTS_MAX];
+	int attempts;
+};
+
+/* The arguments of a statement, in order; a NULL is SQL's null. NO_ARGS for none. */
+#define ARGS(...)                                                        \
+	(int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)), \
+	    ((const char *[]){ __VA_ARGS__ })
+#define NO_ARGS 0, NULL
+
+/*
+ * One statement; `next` gets its rows if it succeeded and its column `problem`, if it has one, is null.  A problem is answered with
+ * its code and its `errors`.
+ */
+outcome
+db_call(struct request *, enum statement, int arguments, const char *const *values, rows_fn *next);
+/* The answer to a statement that did not succeed, for those who wait for one in their own way. */
+outcome db_failed(struct request *, enum statement, enum pg_status, const struct rows *);
+
+/*
+ * The same for reads without arguments that many requests may ask at once while Valkey is away: at any time one of each runs in this
+ * process, and who comes meanwhile shares the next one, so that its rows are never older than the request.
+ */
+enum flight_kind {
+	FLIGHT_COUNT,
+	FLIGHT_AVAILABILITY,
+	FLIGHT_DASHBOARD,
+	FLIGHT_SESSION_COUNTS,
+	FLIGHTS,
+};
+outcome db_share(struct request *, enum flight_kind, rows_fn *next);
+struct flight *flights_new(struct worker *);
+
+/*
+ * Writes the mirror states in the rows, best effort: a failure is logged as "[valkey-mirror] <what> <id> failed: …", and the chain
+ * goes on all the same (contract section 5, Writes).
+ */
+outcome mirror_write(struct request *, const char *what, const struct rows *, step_fn *next);
+
+/*
+ * Reads of the mirror.  If it is away or empty, that is logged under `what` and `fallback` goes on instead, to ask the truth.
+ */
+outcome mirror_read_snapshot(struct request *, const char *what, text_fn *next, step_fn *fallback);
+outcome
+mirror_read_available(struct request *, const char *what, available_fn *next, step_fn *fallback);
+outcome mirror_read_reachable(
+    struct request *, const char *what, const char *id, flag_fn *next, step_fn *fallback);
+/* text is NULL if the mirror has no heartbeat, or is away: no fallback is needed then. */
+outcome mirror_read_heartbeat(struct request *, const char *id, text_fn *next);
+
+/* How the mirror is: "ready", "empty", or "unknown" while Valkey is away. */
+outcome mirror_read_state(struct request *, text_fn *next);
+
+/*
+ * The caller's heartbeat: stored in the mirror, or, if that does not know him or is away, asked of the truth together with all the
+ * others that this process waits for.  `next` gets whether he is online; a deactivated mitra is answered 403 here.
+ */
+outcome mitra_beat(struct request *, flag_fn *next);
+struct beats *beats_new(struct worker *);
+
+/* Tells every process that these keys of app_config changed (a JSON array), and reads them again here. */
+outcome config_publish(struct request *, const char *keys, step_fn *next);
+
+/* How the worker's own processing of a finished wait calls the step. For reply.c, step*.c and dispatch.c only. */
+outcome step_waiting_(void);
+outcome step_replied_(void);
+
+#endif
