@@ -30,15 +30,16 @@ static size_t backlog_start; /* what lies before it has been written */
 static size_t backlog_end;
 static uint64_t lost_lines; /* since the last line about it */
 
-static void write_event(
-    enum log_severity, const struct log_field *, size_t fields, const char *format, va_list);
+static void write_event(enum log_severity, const struct log_field *, size_t fields,
+    const char *format, va_list) __attribute__((format(printf, 4, 0)));
 static void gather(enum log_severity, const struct log_field *, size_t fields, const char *message);
 static bool make_room(size_t bytes);
 static bool write_piece(void);
 static size_t piece_length(void);
 static void drop_backlog(void);
 static void report_lost_lines(void);
-static _Noreturn void end_process(int status, const char *format, va_list);
+static _Noreturn void
+end_process(int status, const char *format, va_list) __attribute__((format(printf, 2, 0)));
 
 void
 log_init(enum log_severity least, enum log_format format)

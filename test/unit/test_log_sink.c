@@ -3,7 +3,7 @@
  *
  * Each kind of stdout is tried: a pipe, a pipe that belongs to another user (as in a container), a socket, a file, a device.
  */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "capture.h"
+#include "test/unit/capture.h"
 #include "common/log.h"
 
 #define LINES         20000 /* more than any buffer on the way takes */
