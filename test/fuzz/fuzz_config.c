@@ -1,8 +1,8 @@
 /*
  * fuzz_config: any bytes as the file of --config.
  *
- * The environment is empty, so all of it is parsed, checked and, if nothing is wrong with it, shown.  Every fault must be one line.
- * Values of NAME_FILE are not followed: their lines are dropped before, as they would read this machine's files.
+ * The environment is empty, so all of it is parsed, checked and, if nothing is wrong with it, shown.  Every
+ * fault must be one line.  A file with a NAME_FILE in it is skipped: it would make us read this machine's files.
  */
 #include <stdint.h>
 #include <stdio.h>

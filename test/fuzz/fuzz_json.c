@@ -1,8 +1,8 @@
 /*
  * fuzz_json: any bytes to json_parse().
  *
- * What it accepts must keep its promises (strings are UTF-8 without NUL, the depth is bounded), and what the writer makes of it must
- * be read back as the same tree.
+ * What it accepts must keep its promises (strings are UTF-8 without NUL, the depth is bounded), and what the
+ * writer makes of it must be read back as the same tree.
  */
 #include <stdint.h>
 #include <stdlib.h>
