@@ -16,7 +16,7 @@ banner()
 	demo_mitra=00000000-0000-4000-8000-0000000000a1
 	mitra=$(token mitra $demo_mitra)
 	customer=$(token customer 00000000-0000-4000-8000-0000000000c1)
-	operator=$(token operator 00000000-0000-4000-8000-0000000000d1 --role admin)
+	operator=$(token admin 00000000-0000-4000-8000-0000000000d1)
 	# A path with a blank in it is quoted.
 	case $top in
 	*[!A-Za-z0-9/._-]*) command="'$top/deploy/dev'" ;;
