@@ -40,7 +40,7 @@ struct command {
 	bool without_config;
 };
 
-static command_fn serve, check, migrate, token, version, settings, help;
+static command_fn serve, check, migrate, mirror, reseed, token, version, settings, help;
 
 static const struct command commands[] = {
 	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, false },
@@ -48,6 +48,9 @@ static const struct command commands[] = {
 	    false },
 	{ "migrate", "", "bring the schema up to date, create the first operator", migrate, 0, 0,
 	    false },
+	{ "mirror", "verify|diff|reseed", "is the mirror equal to the truth, where not, mend it",
+	    mirror, 1, 1, false },
+	{ "reseed", "", "short for mirror reseed", reseed, 0, 0, false },
 	{ "token", "WHO ID", "print an access token for a mitra, customer, admin or agent", token,
 	    0, 8, false },
 	{ "version", "", "print the version, and those of the libraries", version, 0, 0, true },
@@ -206,6 +209,23 @@ static int
 migrate(const struct invocation *invocation, struct config *config)
 {
 	return migrate_command(config);
+}
+
+static int
+mirror(const struct invocation *invocation, struct config *config)
+{
+	const char *verb = invocation->arguments[0];
+
+	if (strcmp(verb, "verify") == 0 || strcmp(verb, "diff") == 0 || strcmp(verb, "reseed") == 0)
+		return mirror_command(config, verb);
+	fprintf(stderr, "mitrad: mirror %s: no such command\n", verb);
+	return EXIT_USAGE;
+}
+
+static int
+reseed(const struct invocation *invocation, struct config *config)
+{
+	return mirror_command(config, "reseed");
 }
 
 static int

@@ -1,32 +1,260 @@
-/* sweeper: the process that looks after the mirror and the deadlines. It ticks, and ends at TERM. */
-#include "common/boot.h"
+/*
+ * sweeper: the process's life.
+ *
+ * Start: wait for PostgreSQL, settle what is overdue, seed the mirror, report ready.  Then, until TERM, a watch every second and the
+ * passes of the table below, each at its period, one thing at a time.  If Valkey is away, there is one warning and
+ * everything that needs no Valkey goes on.
+ */
+#include "sweeper/sweeper.h"
 
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include <event2/dns.h>
 #include <event2/event.h>
 
+#include "common/boot.h"
 #include "common/channel.h"
+#include "common/clock.h"
+#include "common/config.h"
+#include "common/counters.h"
 #include "common/log.h"
+#include "common/pg.h"
+#include "common/valkey.h"
+
+#define WATCH_PERIOD_MS    1000
+#define DEADLINE_PERIOD_MS 5000
+#define PG_RETRY_MS        200
+
+static const struct pg_statement statements[] = {
+#define STATEMENT(name, parameters, sql) { #name, sql, parameters },
+#include "sweeper/statements.def"
+#undef STATEMENT
+};
+
+/* All passes, in the order in which they run when several are due. */
+struct pass {
+	bool (*run)(struct sweeper *);
+	int64_t period_ms;       /* 0: never */
+	uint64_t *last_success;  /* gauge: wall time, seconds */
+	uint64_t *last_duration; /* gauge: milliseconds */
+	int64_t due_ms;          /* monotonic */
+};
+
+static bool start(struct sweeper *);
+static void run(struct sweeper *);
+static void run_pass(struct sweeper *, struct pass *);
 
 static void
-term_came(evutil_socket_t number, short what, void *base)
+on_alarm(evutil_socket_t fd, short events, void *argument)
 {
-	event_base_loopexit(base, NULL);
+}
+
+static void
+on_term(evutil_socket_t fd, short events, void *argument)
+{
+	((struct sweeper *)argument)->stopping = true;
+}
+
+/* A worker died, perhaps between its commit and its write to the mirror, perhaps with a statement still running. */
+static void
+on_catch_up(void *argument)
+{
+	struct sweeper *s = argument;
+
+	s->worker_died = true;
+	s->reseed_again_ms = clock_monotonic_ms() + s->config->database_timeout_ms;
+}
+
+static void
+on_valkey_state(void *argument, bool up)
+{
+	if (up)
+		((struct sweeper *)argument)->reseed_due = true;
+}
+
+static void
+on_tick(void *argument)
+{
+	struct sweeper *s = argument;
+
+	gauges.pg_up = pg_is_up(s->pg);
+	gauges.pg_pending = pg_pending(s->pg);
+	gauges.valkey_up = valkey_is_up(s->valkey);
+	gauges.valkey_pending = valkey_pending(s->valkey);
+	channel_status(s->channel, "%s the lease, postgres %s, valkey %s",
+	    s->holds_lease ? "holds" : "waits for", pg_is_up(s->pg) ? "up" : "down",
+	    valkey_is_up(s->valkey) ? "up" : "down");
+}
+
+void
+sweeper_open(struct sweeper *s, const struct config *config)
+{
+	uint64_t word;
+
+	*s = (struct sweeper){ .config = config };
+	arc4random_buf(&word, sizeof(word));
+	snprintf(s->lease, sizeof(s->lease), "%016" PRIx64, word);
+	s->clock_offset_ms = clock_wall_ms() - clock_monotonic_ms();
+	s->base = event_base_new();
+	if (!s->base)
+		fatal("no event loop");
+	s->dns = evdns_base_new(
+	    s->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (!s->dns) /* there is no name server, so names are those of /etc/hosts */
+		s->dns = evdns_base_new(s->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	s->alarm = evtimer_new(s->base, on_alarm, NULL);
+	if (!s->alarm || !s->dns)
+		fatal("out of memory");
+	s->pg = pg_new(
+	    s->base, s->dns, config, 1, statements, sizeof(statements) / sizeof(*statements));
+	s->valkey = valkey_new(s->base, s->dns, config);
+	s->mirror = mirror_new(s->base, s->valkey);
+}
+
+void
+sweeper_close(struct sweeper *s)
+{
+	valkey_free(s->valkey);
+	mirror_free(s->mirror);
+	pg_free(s->pg);
+	event_free(s->alarm);
+	evdns_base_free(s->dns, 0);
+	event_base_free(s->base);
+}
+
+void
+sweeper_sleep(struct sweeper *s, int64_t ms)
+{
+	struct timeval span = clock_timeval(ms);
+
+	log_flush();
+	evtimer_add(s->alarm, &span);
+	if (event_base_loop(s->base, EVLOOP_ONCE) < 0)
+		fatal("the event loop failed");
+	evtimer_del(s->alarm);
 }
 
 int
 sweeper_main(const struct boot *boot)
 {
-	struct event_base *base = event_base_new();
-	struct channel *channel = channel_new(base, boot->channel);
-	struct event *term = evsignal_new(base, SIGTERM, term_came, base);
+	struct sweeper s;
+	struct event *term;
+	bool started;
 
-	evsignal_add(term, NULL);
-	channel_ready(channel);
-	event_base_dispatch(base);
+	sweeper_open(&s, boot->config);
+	s.channel = channel_new(s.base, boot->channel);
+	channel_on_tick(s.channel, on_tick, &s);
+	channel_on_catch_up(s.channel, on_catch_up, &s);
+	valkey_on_state(s.valkey, on_valkey_state, &s);
+	term = evsignal_new(s.base, SIGTERM, on_term, &s);
+	if (!term || evsignal_add(term, NULL) != 0)
+		fatal("no signals");
+
+	started = start(&s);
+	if (started && !s.stopping) {
+		channel_ready(s.channel);
+		run(&s);
+		watch_drop_lease(&s);
+	}
 	event_free(term);
-	channel_free(channel);
-	event_base_free(base);
+	channel_free(s.channel);
+	sweeper_close(&s);
 	log_flush();
-	return 0;
+	return started ? 0 : 1;
+}
+
+/* PostgreSQL may come up later than we do, but not much. */
+static bool
+wait_for_truth(struct sweeper *s)
+{
+	int64_t until_ms = clock_monotonic_ms() +
+			   (int64_t)s->config->startup_timeout_seconds * 1000;
+	bool told = false;
+
+	while (!pg_is_up(s->pg) && !s->stopping) {
+		if (clock_monotonic_ms() >= until_ms) {
+			log_critical("[sweeper] PostgreSQL is still away after %d s: %s",
+			    s->config->startup_timeout_seconds, pg_last_error(s->pg));
+			return false;
+		}
+		if (*pg_last_error(s->pg) && !told) {
+			log_warning("[sweeper] waiting for PostgreSQL: %s", pg_last_error(s->pg));
+			told = true;
+		}
+		sweeper_sleep(s, PG_RETRY_MS);
+	}
+	return true;
+}
+
+static bool
+start(struct sweeper *s)
+{
+	if (!wait_for_truth(s))
+		return false;
+	if (!deadlines(s)) /* without the schema, say; the master tries again */
+		return s->stopping;
+	reseed_and_log(s, (struct reseed_how){ .listening = true, .stamping = true });
+	return true;
+}
+
+static bool
+reseed_periodically(struct sweeper *s)
+{
+	return reseed_and_log(s, (struct reseed_how){ .stamping = true, .orphans = true });
+}
+
+static void
+run(struct sweeper *s)
+{
+	const struct config *c = s->config;
+	struct pass passes[] = {
+		{ deadlines, DEADLINE_PERIOD_MS, &gauges.deadlines_success_timestamp_seconds,
+		    &gauges.deadlines_duration_milliseconds },
+		{ auto_offline, c->mitra_auto_offline_sweep_seconds * INT64_C(1000),
+		    &gauges.auto_offline_success_timestamp_seconds,
+		    &gauges.auto_offline_duration_milliseconds },
+		{ heartbeats, c->heartbeat_mirror_interval_seconds * INT64_C(1000),
+		    &gauges.heartbeat_mirror_success_timestamp_seconds,
+		    &gauges.heartbeat_mirror_duration_milliseconds },
+		{ reseed_periodically, c->valkey_online_mirror_sweep_seconds * INT64_C(1000),
+		    &gauges.reseed_success_timestamp_seconds,
+		    &gauges.reseed_duration_milliseconds },
+	};
+	const size_t count = sizeof(passes) / sizeof(*passes);
+	int64_t watch_due_ms = clock_monotonic_ms();
+
+	for (size_t i = 0; i < count; i++)
+		passes[i].due_ms = passes[i].period_ms ? watch_due_ms + passes[i].period_ms
+						       : INT64_MAX;
+	while (!s->stopping) {
+		int64_t now_ms = clock_monotonic_ms();
+
+		if (now_ms >= watch_due_ms || s->worker_died) {
+			watch_due_ms = now_ms + WATCH_PERIOD_MS;
+			watch(s);
+		}
+		for (size_t i = 0; i < count && !s->stopping; i++)
+			if (now_ms >= passes[i].due_ms)
+				run_pass(s, &passes[i]);
+		sweeper_sleep(s, watch_due_ms - clock_monotonic_ms());
+	}
+}
+
+/* Without the lease only the clock of the pass goes on. */
+static void
+run_pass(struct sweeper *s, struct pass *pass)
+{
+	int64_t began_ms = clock_monotonic_ms();
+
+	pass->due_ms = began_ms + pass->period_ms;
+	if (!s->holds_lease)
+		return;
+	if (pass->run(s))
+		*pass->last_success = (uint64_t)clock_wall_ms() / 1000;
+	else
+		counters.pass_failures++;
+	*pass->last_duration = (uint64_t)(clock_monotonic_ms() - began_ms);
 }

@@ -1,0 +1,171 @@
+/*
+ * sweeper: the process that keeps truth and mirror together, and what its files share.
+ *
+ * It does one thing at a time.  A pass is linear code, read from top to bottom, that waits for each answer by running the
+ * event loop; meanwhile nothing else of this process runs but ticks to the master and what the loop's callbacks note down.
+ */
+#ifndef SWEEPER_SWEEPER_H
+#define SWEEPER_SWEEPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/arena.h"
+#include "common/mirror.h"
+
+struct channel;
+struct config;
+struct event;
+struct event_base;
+struct evdns_base;
+struct pg;
+struct rows;
+struct valkey;
+struct valkey_batch;
+struct valkey_replies;
+
+enum sweeper_statement {
+#define STATEMENT(name, ...) SQL_##name,
+#include "sweeper/statements.def"
+#undef STATEMENT
+};
+
+struct sweeper {
+	const struct config *config;
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct pg *pg;
+	struct valkey *valkey;
+	struct mirror *mirror;
+	struct channel *channel; /* NULL in a command */
+	struct event *alarm;     /* ends sweeper_sleep() */
+	bool stopping;           /* TERM: finish the page and go */
+	char error[256];         /* why the last step failed, for a log line */
+
+	char lease[17];           /* what we write into sweeper:lease */
+	bool holds_lease;         /* as of the last watch */
+	int64_t lease_renewed_ms; /* monotonic */
+
+	bool reseed_due;     /* something was missed, or the last reseed failed */
+	bool reseed_failing; /* so it was logged already */
+	bool worker_died;    /* whoever holds the lease must learn of it */
+	int64_t
+	    reseed_again_ms; /* monotonic; 0: no. A dead worker's last statement may still be running */
+	char seeded[96];     /* the line that the last reseed is worth */
+
+	int64_t clock_offset_ms; /* wall minus monotonic, when it was last looked at */
+	bool
+	    clock_set; /* and it has changed: no stamp in the mirror means anything until everyone has a new one */
+	bool braked; /* the auto-offline tick before this one was stopped by the brake */
+};
+
+/* --- sweeper.c --- */
+
+/* Connects. For sweeper_main() and for commands; the configuration must outlive it. */
+void sweeper_open(struct sweeper *, const struct config *);
+void sweeper_close(struct sweeper *);
+/* Runs the loop for so long, or until something happens that the main loop should look at. */
+void sweeper_sleep(struct sweeper *, int64_t ms);
+
+/* --- steps.c: what passes are made of. Each returns false, or NULL, and sets s->error if it fails. --- */
+
+/* The caller frees *rows. */
+bool sweeper_query(struct sweeper *, enum sweeper_statement, int arguments,
+    const char *const *values, struct rows **) __attribute__((warn_unused_result));
+/* An error reply counts as a failure. The caller frees the replies. */
+struct valkey_replies *
+sweeper_ask(struct sweeper *, struct valkey_batch *) __attribute__((warn_unused_result));
+/* The same for a batch from sweeper_read(), whose first reply is the generation: MIRROR_EMPTY is a failure too. */
+struct valkey_batch *sweeper_read(struct sweeper *);
+struct valkey_replies *
+sweeper_ask_mirror(struct sweeper *, struct valkey_batch *) __attribute__((warn_unused_result));
+/* mirror_apply_as() to its end; what was applied and skipped is copied into the arena unless `applied` is NULL. */
+bool sweeper_apply(struct sweeper *, struct arena *, const struct mirror_state *, size_t,
+    struct mirror_how, struct mirror_applied *applied) __attribute__((warn_unused_result));
+/* Between two pages: keeps the lease. False: the process is to stop. */
+bool sweeper_goes_on(struct sweeper *);
+
+/*
+ * All members of a set, or all keys that match a pattern, page by page.  An emptied Valkey has none: whoever draws a conclusion
+ * asks for the generation afterwards.
+ */
+struct sweeper_scan {
+	const char *set;     /* NULL: keys */
+	const char *pattern; /* of the keys */
+	const char *count;   /* about how many a page */
+	char cursor[24];     /* "" before the first page */
+	const char **found;  /* this page's, copied into the arena */
+	size_t count_found;
+	bool done; /* it was the last */
+};
+bool sweeper_scan(struct sweeper *, struct arena *, struct sweeper_scan *)
+    __attribute__((warn_unused_result));
+
+bool sweeper_is_uuid(const char *);
+/* {a,b,c}: the texts as a PostgreSQL array. They must need no quotes. */
+const char *sweeper_array(struct arena *, const char *const *texts, size_t);
+/* One command about many: ("MGET", NULL, "mitra:heartbeat:", ids), ("SMISMEMBER", "mitras:online", "", ids). */
+void sweeper_add_many(struct valkey_batch *, struct arena *, const char *command, const char *first,
+    const char *prefix, const char *const *ids, size_t);
+
+/* --- watch.c --- */
+
+/* Once a second: the lease, and whether the mirror needs a reseed now. */
+void watch(struct sweeper *);
+/* Was the wall clock set, and is not everyone stamped anew yet? */
+bool watch_clock_set(struct sweeper *);
+void watch_renew_lease(struct sweeper *);
+void watch_drop_lease(struct sweeper *);
+
+/* --- passes: true if all went well; what did not is in the log --- */
+
+bool auto_offline(struct sweeper *);
+bool heartbeats(struct sweeper *);
+bool deadlines(struct sweeper *);
+
+/* All zero is the plain one, which never makes anybody look fresh. */
+struct reseed_how {
+	bool
+	    listening; /* if nobody says that he listens to heartbeats, that begins now: workers are about to */
+	bool
+	    stamping; /* if a gap in listening is behind us, everyone online gets a fresh heartbeat, once */
+	bool orphans; /* also look through all keys for those of mitras who are gone */
+};
+
+/* Sets s->seeded, or s->error. */
+bool reseed(struct sweeper *, struct reseed_how) __attribute__((warn_unused_result));
+/* The same for the sweeper itself: logs how it went, and if it failed, has it tried again. */
+bool reseed_and_log(struct sweeper *, struct reseed_how);
+
+/* --- known.c: the ids of all mitras, 16 bytes each --- */
+
+struct known {
+	unsigned char (*ids)[16]; /* ascending, as PostgreSQL sends them */
+	size_t count, room;
+};
+
+/* In ascending order only. */
+void known_add(struct known *, const char *id);
+bool known_has(const struct known *, const char *id);
+void known_free(struct known *);
+
+/* --- orphans.c: what the mirror has of mitras whom the truth does not know --- */
+
+/* Called for each page of ids that are not in `known`; false ends it. Those may be there by now: ask the truth. */
+typedef bool
+orphans_fn(struct sweeper *, struct arena *, const char *const *ids, size_t, void *argument);
+bool orphans_in_sets(struct sweeper *, const struct known *, orphans_fn *, void *argument)
+    __attribute__((warn_unused_result));
+bool orphans_in_keys(struct sweeper *, const struct known *, orphans_fn *, void *argument)
+    __attribute__((warn_unused_result));
+/* An orphans_fn that removes them. */
+bool orphans_remove(struct sweeper *, struct arena *, const char *const *ids, size_t, void *unused);
+
+/* --- verify.c --- */
+
+/* Compares mirror and truth; prints each difference to `out` unless that is NULL. False: could not, see s->error. */
+bool verify(struct sweeper *, FILE *out, size_t *differences) __attribute__((warn_unused_result));
+
+#endif
