@@ -51,10 +51,13 @@ schema_stamp_version(const char *stamp)
 int
 migrate_command(const struct config *config)
 {
-	PGconn *conn = runner_connect(config);
-	bool done = conn != NULL && migrations_apply(conn) && functions_replace(conn) &&
-		    operator_create(conn, config);
+	PGconn *conn;
+	bool done;
 
+	log_set_process("migrate");
+	conn = runner_connect(config);
+	done = conn != NULL && migrations_apply(conn) && functions_replace(conn) &&
+	       operator_create(conn, config);
 	if (done)
 		log_info("the schema is up to date: version %d", schema_version());
 	PQfinish(conn);

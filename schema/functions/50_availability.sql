@@ -49,8 +49,8 @@ language sql stable as $$
 $$;
 
 -- Counted in the index chat_sessions_open alone.
-create function mitrad.session_counts(
-	out active_sessions integer, out searching_sessions integer, out pending_payment_sessions integer)
+create function mitrad.session_counts() returns table (
+	active_sessions integer, searching_sessions integer, pending_payment_sessions integer)
 language sql stable as $$
 	select (count(*) filter (where c.status = 'active'))::integer,
 		(count(*) filter (where c.status = 'searching'))::integer,
@@ -59,9 +59,9 @@ language sql stable as $$
 	where c.status in ('pending_payment', 'searching', 'active')
 $$;
 
-create function mitrad.dashboard(
-	out online_mitras integer, out available_mitras integer, out deactivated_mitras integer,
-	out active_sessions integer, out searching_sessions integer, out pending_payment_sessions integer)
+create function mitrad.dashboard() returns table (
+	online_mitras integer, available_mitras integer, deactivated_mitras integer,
+	active_sessions integer, searching_sessions integer, pending_payment_sessions integer)
 language sql stable as $$
 	select (select count(*)::integer from public.mitra_online_status s where s.is_online),
 		mitrad.availability_count(),
