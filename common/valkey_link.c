@@ -152,12 +152,16 @@ timer_fired(evutil_socket_t fd, short what, void *argument)
 {
 	struct valkey_link *link = argument;
 
-	if (link->state == RESTING)
+	const char *missing = "no answer from";
+
+	if (link->state == RESTING) {
 		attempt(link);
-	else
-		valkey_link_drop(link, "%s %s:%d within %lld ms",
-		    link->state == DIALING ? "no connection to" : "no answer from", link->url.host,
-		    link->url.port, (long long)link->patience_ms);
+		return;
+	}
+	if (link->state == DIALING)
+		missing = link->url.tls ? "no TLS connection to" : "no connection to";
+	valkey_link_drop(link, "%s %s:%d within %lld ms", missing, link->url.host, link->url.port,
+	    (long long)link->patience_ms);
 }
 
 static void

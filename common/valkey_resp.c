@@ -3,8 +3,8 @@
  *
  * Commands are written straight into an evbuffer, because hiredis's formatters allocate for each.
  * Replies are read by hiredis, with bounds that it lacks: a peer that announces two thousand
- * million elements makes hiredis 0.14.1 allocate and later walk 16 GiB, and one that never ends a
- * reply is buffered for ever.  Nesting is bounded by hiredis itself (7 levels in 0.14, 9 in 1.x).
+ * million elements makes hiredis 0.14.1 allocate and later walk 16 GiB, one that never ends a reply
+ * is buffered for ever, and hiredis 1.2 nests as deeply as it is told to and frees by recursion.
  */
 #include "common/valkey_resp.h"
 
@@ -18,6 +18,7 @@
 #include "common/log.h"
 
 #define ELEMENTS_MAX    (1 << 20)          /* of one array */
+#define DEPTH_MAX       7                  /* arrays in arrays; hiredis 0.14 knows no more anyhow */
 #define REPLY_BYTES_MAX (64 * 1024 * 1024) /* of one reply */
 #define IDLE_BYTES_MAX  (64 * 1024)        /* what the reader keeps allocated between replies */
 
@@ -95,11 +96,15 @@ valkey_resp_command(struct evbuffer *buffer, const char *name, ...)
 /* hiredis's own, given when a reader is made; the same for all of them. */
 static void *(*hiredis_create_array)(const redisReadTask *, elements_count);
 
-/* To hiredis a NULL means out of memory, and it gives up: so does this process on such a reply. */
+/* NULL means out of memory to hiredis, which then gives up; that is what such a reply deserves. */
 static void *
 create_bounded_array(const redisReadTask *task, elements_count elements)
 {
-	if (elements > ELEMENTS_MAX)
+	int depth = 1;
+
+	for (const redisReadTask *outer = task->parent; outer != NULL; outer = outer->parent)
+		depth++;
+	if (depth > DEPTH_MAX || elements > ELEMENTS_MAX)
 		return NULL;
 	return hiredis_create_array(task, elements);
 }
