@@ -1,5 +1,5 @@
 /* loaded: clearenv(), setenv(), config_load(). */
-#include "test/unit/loaded.h"
+#include "loaded.h"
 
 #include <stdlib.h>
 #include <string.h>

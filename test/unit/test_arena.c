@@ -1,5 +1,5 @@
 /* What arena.h promises. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>

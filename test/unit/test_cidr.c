@@ -1,5 +1,5 @@
 /* What cidr.h promises. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <string.h>
 

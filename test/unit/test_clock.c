@@ -1,5 +1,5 @@
 /* What clock.h promises. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* What config.h and the contract's settings promise of reading. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "test/unit/loaded.h"
+#include "loaded.h"
 
 #define FORTY "0123456789012345678901234567890123456789"
 

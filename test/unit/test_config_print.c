@@ -1,10 +1,10 @@
 /* What config.h promises of showing: everything but the secrets. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "test/unit/loaded.h"
+#include "loaded.h"
 
 static char *printed(const struct config *);
 

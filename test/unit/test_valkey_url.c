@@ -1,5 +1,5 @@
 /* What valkey_url.h promises. */
-#include "test/unit/unit.h"
+#include "unit.h"
 
 #include <string.h>
 

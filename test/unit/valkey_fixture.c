@@ -1,0 +1,201 @@
+/* valkey_fixture: see the header. */
+#include "test/unit/valkey_fixture.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+struct event_base *base;
+int fixture_timeout_ms = TIMEOUT_MS;
+
+static struct event *ticker; /* keeps the loop turning */
+static int log_file = -1;
+static off_t log_start; /* of the test that runs */
+
+static void
+tick(evutil_socket_t fd, short what, void *argument)
+{
+}
+
+/* The log opens stdout for itself: so it keeps the file that stood there meanwhile. */
+static void
+catch_log(void)
+{
+	int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	log_file = memfd_create("log", MFD_CLOEXEC);
+	MUST(out >= 0 && log_file >= 0);
+	fflush(stdout);
+	MUST(dup2(log_file, STDOUT_FILENO) == STDOUT_FILENO);
+	log_init(SEVERITY_DEBUG, FORMAT_TEXT);
+	log_info("caught");
+	log_flush();
+	MUST(dup2(out, STDOUT_FILENO) == STDOUT_FILENO);
+	close(out);
+}
+
+void
+fixture_begin(void)
+{
+	static const struct timeval every = { 0, 2000 };
+
+	if (log_file < 0)
+		catch_log();
+	log_flush();
+	log_start = lseek(log_file, 0, SEEK_END);
+	base = event_base_new();
+	ticker = event_new(base, -1, EV_PERSIST, tick, NULL);
+	MUST(event_add(ticker, &every) == 0);
+}
+
+void
+fixture_end(void)
+{
+	event_free(ticker);
+	event_base_free(base);
+}
+
+void
+fixture_gave_up(const char *file, int line, const char *condition)
+{
+	char bytes[4096];
+	ssize_t length;
+
+	printf("%s:%d: never came true: %s\nlog:\n", file, line, condition);
+	log_flush();
+	while ((length = pread(log_file, bytes, sizeof(bytes), log_start)) > 0) {
+		fwrite(bytes, 1, (size_t)length, stdout);
+		log_start += length;
+	}
+	exit(1);
+}
+
+int64_t
+fixture_give_up_ms(void)
+{
+	return clock_monotonic_ms() + GENEROUS_MS;
+}
+
+bool
+fixture_turn(int64_t give_up_ms)
+{
+	MUST(event_base_loop(base, EVLOOP_ONCE) >= 0);
+	return clock_monotonic_ms() < give_up_ms;
+}
+
+void
+fixture_turn_for(int64_t ms)
+{
+	int64_t end_ms = clock_monotonic_ms() + ms;
+
+	while (fixture_turn(end_ms))
+		continue;
+}
+
+int
+fixture_logged(const char *text)
+{
+	static char bytes[1 << 20];
+	ssize_t length;
+	int count = 0;
+
+	log_flush();
+	length = pread(log_file, bytes, sizeof(bytes) - 1, log_start);
+	MUST(length >= 0);
+	bytes[length] = '\0';
+	for (char *line = strtok(bytes, "\n"); line != NULL; line = strtok(NULL, "\n"))
+		count += strstr(line, text) != NULL;
+	return count;
+}
+
+void
+fixture_check_part(const char *text, const char *part)
+{
+	if (strstr(text, part) == NULL)
+		CHECK_TEXT(text, part);
+}
+
+const struct config *
+fixture_config(const char *format, ...)
+{
+	static char url[512];
+	static struct config config;
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(url, sizeof(url), format, arguments);
+	va_end(arguments);
+	config = (struct config){ .valkey_url = url, .valkey_timeout_ms = fixture_timeout_ms };
+	return &config;
+}
+
+static void
+answered(void *argument, const char *error, redisReply *const *replies)
+{
+	struct answer *answer = argument;
+	const redisReply *first;
+
+	answer->calls++;
+	answer->after_ms = clock_monotonic_ms() - answer->sent_ms;
+	CHECK((error == NULL) == (replies != NULL));
+	if (error != NULL) {
+		CHECK(*error != '\0');
+		snprintf(answer->error, sizeof(answer->error), "%s", error);
+		return;
+	}
+	first = replies[0];
+	if (first->type == REDIS_REPLY_INTEGER)
+		snprintf(answer->text, sizeof(answer->text), "%lld", first->integer);
+	else if (first->str != NULL)
+		snprintf(answer->text, sizeof(answer->text), "%s", first->str);
+}
+
+void
+fixture_send(struct valkey_batch *batch, struct answer *answer)
+{
+	*answer = (struct answer){ .sent_ms = clock_monotonic_ms() };
+	valkey_send(batch, answered, answer);
+	CHECK(answer->calls == 0);
+}
+
+void
+fixture_expect_failure(struct valkey *v, const char *error_part)
+{
+	struct answer answer;
+
+	SEND(v, &answer, "PING");
+	WAIT_UNTIL(answer.calls > 0);
+	fixture_check_part(answer.error, error_part);
+}
+
+const char *
+fixture_ask(struct valkey *v, const char *command, ...)
+{
+	static struct answer answer;
+	struct valkey_batch *batch = valkey_batch_new(v);
+	const char *values[16];
+	size_t lengths[16];
+	va_list arguments;
+	int count = 0;
+
+	va_start(arguments, command);
+	for (const char *value = command; value != NULL; value = va_arg(arguments, const char *)) {
+		values[count] = value;
+		lengths[count++] = strlen(value);
+	}
+	va_end(arguments);
+	valkey_add_argv(batch, count, values, lengths);
+	fixture_send(batch, &answer);
+	WAIT_UNTIL(answer.calls > 0);
+	CHECK_TEXT(answer.error, "");
+	return answer.text;
+}
