@@ -1,8 +1,8 @@
 /*
  * arena: blocks in a list, the newest being filled from front to back.
  *
- * A small request gets by with one block.  What would waste more than a quarter of a block gets a block of its own, put
- * behind the newest one, so that the newest goes on being filled.
+ * A small request gets by with one block.  What would waste more than a quarter of a block gets a block of
+ * its own, put behind the newest one, so that the newest goes on being filled.
  */
 #include "common/arena.h"
 

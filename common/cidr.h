@@ -8,7 +8,7 @@
 
 #include "common/arena.h"
 
-/* IPv4 is kept as the IPv6 addresses ::ffff:0:0/96, so that an IPv4 peer of an IPv6 socket is the same peer. */
+/* IPv4 is kept as IPv6's ::ffff:0:0/96, so that an IPv4 peer of an IPv6 socket is the same peer. */
 struct cidr {
 	uint8_t address[16];
 	int bits; /* of the prefix, 0 to 128 */

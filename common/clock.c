@@ -1,4 +1,4 @@
-/* clock: see clock.h. Wall times are written with gmtime_r(), and read by writing them again and comparing. */
+/* clock: wall times are written with gmtime_r(), and read by writing them again and comparing. */
 #include "common/clock.h"
 
 #include <stdio.h>

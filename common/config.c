@@ -1,8 +1,9 @@
 /*
  * config: settings.def, filled from the environment and the file.
  *
- * Each row is looked up, parsed by its kind and checked by what is known of it in particular; then what concerns several
- * settings is looked at.  Every step goes on after a fault, so that an operator sees all of them at once.
+ * Each row is looked up, parsed by its kind and checked by what is known of it in particular; then what
+ * concerns several settings is looked at.  Every step goes on after a fault, so that an operator sees all of
+ * them at once.
  */
 #include "common/config.h"
 

@@ -1,8 +1,9 @@
 /*
  * config: the effective configuration, from settings.def.
  *
- * Read once, at start, by the master or a one-shot command; it never changes inside a running process.  The environment
- * wins over the file, NAME_FILE gives a secret's NAME by file, PORT replaces PUBLIC_LISTEN's port.
+ * Read once, at start, by the master or a one-shot command; it never changes inside a running process.  The
+ * environment wins over the file, NAME_FILE gives a secret's NAME by file, PORT replaces PUBLIC_LISTEN's
+ * port.
  */
 #ifndef COMMON_CONFIG_H
 #define COMMON_CONFIG_H
@@ -44,16 +45,17 @@ struct config {
 };
 
 /*
- * Reads everything and writes one line for every fault to `faults`, naming the setting and, for a misspelt name in the file, the
- * nearest right one.  Returns the number of faults; *config is complete only if it is 0.  Its strings live until config_free().
- * WORKERS=0 is already replaced by the number of CPUs this process may use.
+ * Reads everything and writes one line for every fault to `faults`, naming the setting and, for a misspelt
+ * name in the file, the nearest right one.  Returns the number of faults; *config is complete only if it is
+ * 0.  Its strings live until config_free(). WORKERS=0 is already replaced by the number of CPUs this process
+ * may use.
  */
 int config_load(struct config *, const char *file, enum config_role, FILE *faults);
 void config_free(struct config *); /* wipes the secrets */
 /* Takes what may be secret out of this process's environment, once it has been loaded. */
 void config_forget_environment(void);
 
-/* The effective configuration as NAME=value lines, secrets and the passwords in URLs as "***". For `mitrad check`. */
+/* For `mitrad check`: the effective configuration as NAME=value lines, secrets and passwords as "***". */
 void config_print(const struct config *, FILE *);
 /* DATABASE_URL or VALKEY_URL for people: its passwords as "***"; in the arena. */
 const char *config_hide_password(struct arena *, const char *url);

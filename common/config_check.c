@@ -59,7 +59,7 @@ check_database_url(struct arena *memory, const char *value)
 	return reason;
 }
 
-/* libpq quotes what it stumbles over, and that may be a password; which may have quotes in it, so first to last. */
+/* libpq quotes what it stumbles over: perhaps a password, which may have quotes in it; so first to last. */
 static const char *
 without_quotations(struct arena *memory, const char *message)
 {
@@ -126,7 +126,7 @@ check_cc_origin(struct arena *memory, const char *value)
 	return NULL;
 }
 
-/* As a browser sends it (RFC 6454): scheme, host, and the port if it is not the scheme's; no slash at the end. */
+/* As a browser sends it (RFC 6454): scheme, host, the port if it is not the scheme's; no slash behind. */
 static const char *
 check_origin(struct arena *memory, char *origin)
 {

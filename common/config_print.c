@@ -1,9 +1,9 @@
 /*
  * config_print: the configuration for people: `mitrad check` and docs/settings.md.
  *
- * A URL is shown as it was written, with *** for its password, where one can see at a glance what is password and what is not.
- * Any other DATABASE_URL is written anew, as a keyword string of what libpq understood: libpq itself says which
- * of its options are passwords, however they were written.
+ * A URL is shown as it was written, with *** for its password, where one can see at a glance what is password
+ * and what is not. Any other DATABASE_URL is written anew, as a keyword string of what libpq understood:
+ * libpq itself says which of its options are passwords, however they were written.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +56,7 @@ hide_database(struct arena *memory, const char *url)
 				 : as_keywords(memory, url);
 }
 
-/* scheme://[user[:password]@]host/database[?parameters], with nothing that could be a password behind the @. */
+/* scheme://[user[:password]@]host/database[?parameters], and nothing that may be a password behind the @. */
 static bool
 is_plain_uri(const char *url)
 {

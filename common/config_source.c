@@ -1,6 +1,6 @@
 /*
- * config_source: first the file is read as a whole, line by line; then each setting is looked up, in the environment before the
- * file.
+ * config_source: first the file is read as a whole, line by line; then each setting is looked up, in the
+ * environment before the file.
  *
  * Faults of the file name the line and never show it: a line that is no NAME=value may be a secret that was
  * pasted in the wrong way.
@@ -190,7 +190,10 @@ config_source_find(struct config_source *source, const struct setting *setting)
 	return find_one(source, setting, true);
 }
 
-/* An optional setting may be given as empty; a required one that is empty is not given, nor is one that comes as NAME_FILE. */
+/*
+ * An optional setting may be given as empty; a required one that is empty is not given, nor is one that comes
+ * as NAME_FILE.
+ */
 static struct config_given
 find_one(struct config_source *source, const struct setting *setting, bool in_file)
 {

@@ -1,6 +1,6 @@
 /*
- * config_source: where the values come from: the environment, the file of --config, and the files of NAME_FILE.
- * Used by config.c only.
+ * config_source: where the values come from: the environment, the file of --config, and the files of
+ * NAME_FILE. Used by config.c only.
  */
 #ifndef COMMON_CONFIG_SOURCE_H
 #define COMMON_CONFIG_SOURCE_H

@@ -1,10 +1,10 @@
 /*
  * json: the strict reader.
  *
- * First the raw text is looked at for what yajl gets wrong and hides: UTF-8 that is not well-formed (it takes overlong
- * forms), \u0000, and surrogates without their other half (yajl 2.1.0 turns a lone high one into "?" and joins it with
- * whatever \u follows).  Then yajl's callbacks build the tree, and refuse what it has no rule against: depth, names that
- * stand twice, numbers that do not fit.
+ * First the raw text is looked at for what yajl gets wrong and hides: UTF-8 that is not well-formed (it takes
+ * overlong forms), \u0000, and surrogates without their other half (yajl 2.1.0 turns a lone high one into "?"
+ * and joins it with whatever \u follows).  Then yajl's callbacks build the tree, and refuse what it has no
+ * rule against: depth, names that stand twice, numbers that do not fit.
  */
 #include "common/json.h"
 

@@ -1,9 +1,9 @@
 /*
  * json: reads bodies strictly, writes answers.
  *
- * Reading is yajl's callback parser into a tree in the caller's arena.  yajl 2.1.0 by itself lets through what we refuse:
- * deep nesting, duplicate keys, NUL in strings (it would cut a C string), lone surrogates, numbers out of range.
- * Writing is yajl's generator.
+ * Reading is yajl's callback parser into a tree in the caller's arena.  yajl 2.1.0 by itself lets through
+ * what we refuse: deep nesting, duplicate keys, NUL in strings (it would cut a C string), lone surrogates,
+ * numbers out of range. Writing is yajl's generator.
  */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
@@ -45,7 +45,7 @@ const struct json *json_parse(struct arena *, const char *text, size_t length, c
 /* The member of an object by that name; NULL if there is none. */
 const struct json *json_member(const struct json *object, const char *key);
 
-/* A writer of one value, growing in the arena. Objects and arrays are closed by json_close(), innermost first. */
+/* A writer of one value, growing in the arena. json_close() closes objects and arrays, innermost first. */
 struct json_writer;
 struct json_writer *json_writer_new(struct arena *);
 void json_object(struct json_writer *);

@@ -1,4 +1,4 @@
-/* json_memory: lets yajl allocate from an arena, so that nothing of it need be freed. Used by json.c and json_write.c only. */
+/* json_memory: lets yajl allocate from an arena, so that nothing of it need be freed. For json*.c only. */
 #ifndef COMMON_JSON_MEMORY_H
 #define COMMON_JSON_MEMORY_H
 

@@ -1,4 +1,4 @@
-/* json_write: the writer of json.h, on yajl's generator. A misuse, such as a value without a key, ends in an assert(). */
+/* json_write: json.h's writer, on yajl's generator. A misuse, such as a value without a key: assert(). */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,9 +1,10 @@
 /*
  * log: the backlog between log_write() and the reader of stdout.
  *
- * Lines gather in one buffer of fixed size and go out in pieces of whole lines that a pipe takes at once.  When the reader is
- * slow they stay; when the buffer is full, the newest lines are dropped and counted, and the count is logged as
- * soon as the buffer has been emptied.  No memory is allocated: logging works when nothing else does.
+ * Lines gather in one buffer of fixed size and go out in pieces of whole lines that a pipe takes at once.
+ * When the reader is slow they stay; when the buffer is full, the newest lines are dropped and counted, and
+ * the count is logged as soon as the buffer has been emptied.  No memory is allocated: logging works when
+ * nothing else does.
  */
 #include "common/log.h"
 
@@ -30,15 +31,16 @@ static size_t backlog_start; /* what lies before it has been written */
 static size_t backlog_end;
 static uint64_t lost_lines; /* since the last line about it */
 
-static void write_event(
-    enum log_severity, const struct log_field *, size_t fields, const char *format, va_list);
+static void write_event(enum log_severity, const struct log_field *, size_t fields,
+    const char *format, va_list) __attribute__((format(printf, 4, 0)));
 static void gather(enum log_severity, const struct log_field *, size_t fields, const char *message);
 static bool make_room(size_t bytes);
 static bool write_piece(void);
 static size_t piece_length(void);
 static void drop_backlog(void);
 static void report_lost_lines(void);
-static _Noreturn void end_process(int status, const char *format, va_list);
+static _Noreturn void
+end_process(int status, const char *format, va_list) __attribute__((format(printf, 2, 0)));
 
 void
 log_init(enum log_severity least, enum log_format format)
@@ -163,13 +165,13 @@ write_piece(void)
 	}
 	if (errno == EINTR)
 		return true;
-	/* A slow reader and a full disk may get better; a reader who is gone does not come back for these lines. */
+	/* A slow reader and a full disk may get better; a reader who is gone does not come back. */
 	if (errno != EAGAIN && errno != ENOSPC && errno != EDQUOT)
 		drop_backlog();
 	return false;
 }
 
-/* As many whole lines as a pipe takes in one piece. The rest of a line that was cut short by the system goes first. */
+/* As many whole lines as a pipe takes in one piece. The rest of a line that was cut short goes first. */
 static size_t
 piece_length(void)
 {

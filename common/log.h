@@ -2,8 +2,8 @@
  * log: one line per event on stdout, JSON for machines or text for people.
  *
  * Lines are gathered in the process and written by log_flush(), which the event loops call once a turn;
- * WARNING and above go out at once.  Nothing here ever blocks: a reader that is slow or gone costs lines, which are
- * counted and reported when it is back.
+ * WARNING and above go out at once.  Nothing here ever blocks: a reader that is slow or gone costs lines,
+ * which are counted and reported when it is back.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
@@ -25,7 +25,10 @@ enum log_format {
 	FORMAT_TEXT,
 };
 
-/* An extra member of the line: text when it is not NULL, else the number. Build them with LOG_TEXT and LOG_NUMBER. */
+/*
+ * An extra member of the line: text when it is not NULL, else the number. Build them with LOG_TEXT and
+ * LOG_NUMBER.
+ */
 struct log_field {
 	const char *name;
 	const char *text;
@@ -70,7 +73,10 @@ void log_write(enum log_severity, const struct log_field *, size_t fields, const
 #define log_error(...)                   log_write(SEVERITY_ERROR, NULL, 0, __VA_ARGS__)
 #define log_critical(...)                log_write(SEVERITY_CRITICAL, NULL, 0, __VA_ARGS__)
 
-/* Logs CRITICAL, flushes, and ends the process: fatal() with 1 (respawn me), fatal_configuration() with 2 (do not). */
+/*
+ * Logs CRITICAL, flushes, and ends the process: fatal() with 1 (respawn me), fatal_configuration() with 2 (do
+ * not).
+ */
 _Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fatal_configuration(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

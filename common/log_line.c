@@ -1,8 +1,9 @@
 /*
  * log_line: JSON lines for machines, text lines for people, both made of whatever bytes come.
  *
- * All goes into a buffer of fixed size.  A text is written up to a limit of its own and then cut with an ellipsis; a member that
- * would not fit is taken back as a whole: so whatever is logged, the line is whole, valid and of bounded length.
+ * All goes into a buffer of fixed size.  A text is written up to a limit of its own and then cut with an
+ * ellipsis; a member that would not fit is taken back as a whole: so whatever is logged, the line is whole,
+ * valid and of bounded length.
  */
 #include "common/log_line.h"
 
@@ -173,7 +174,10 @@ put_escaped(struct writer *w, const char *text, size_t most, bool quoted)
 	}
 }
 
-/* One character as it stands in the line; its length there. Control characters would forge or break lines in both forms. */
+/*
+ * One character as it stands in the line; its length there. Control characters would forge or break lines in
+ * both forms.
+ */
 static size_t
 escape(const char *text, size_t left, bool quoted, char out[8], size_t *consumed)
 {

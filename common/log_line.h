@@ -20,7 +20,10 @@ struct log_event {
 	size_t field_count;
 };
 
-/* Its length, the newline included; no NUL. A message that is too long is cut, fields that do not fit are left out. */
+/*
+ * Its length, the newline included; no NUL. A message that is too long is cut, fields that do not fit are
+ * left out.
+ */
 size_t log_line_format(char line[LOG_LINE_SIZE], enum log_format, const struct log_event *);
 
 #endif

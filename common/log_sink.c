@@ -1,11 +1,12 @@
 /*
  * log_sink: the ways to write without waiting, the best one first.
  *
- * O_NONBLOCK belongs to the open file description, which we share with our parent, our siblings and perhaps a shell; so
- * stdout is opened anew through /proc and made non-blocking there.  That cannot be done with a socket (journald's), where each
- * send() can be told not to wait, nor when stdout belongs to another user (a container engine's pipe, a terminal after su).
- * Into such a pipe we splice() from a pipe of our own, since splice() takes the wish not to wait per call, where write()
- * does so only since Linux 6.4.  What remains is asked by poll() first, and may wait if another process is quicker.
+ * O_NONBLOCK belongs to the open file description, which we share with our parent, our siblings and perhaps a
+ * shell; so stdout is opened anew through /proc and made non-blocking there.  That cannot be done with a
+ * socket (journald's), where each send() can be told not to wait, nor when stdout belongs to another user (a
+ * container engine's pipe, a terminal after su). Into such a pipe we splice() from a pipe of our own, since
+ * splice() takes the wish not to wait per call, where write() does so only since Linux 6.4.  What remains is
+ * asked by poll() first, and may wait if another process is quicker.
  */
 #include "common/log_sink.h"
 
@@ -96,9 +97,9 @@ log_sink_write(const char *bytes, size_t length)
 }
 
 /*
- * An empty pipe takes up to PIPE_BUF bytes into one buffer, and splice() moves that buffer as a whole: so it enters stdout
- * in one piece.  Bytes that are staged are written only when they have been moved; until then the caller comes back with
- * the same bytes.
+ * An empty pipe takes up to PIPE_BUF bytes into one buffer, and splice() moves that buffer as a whole: so it
+ * enters stdout in one piece.  Bytes that are staged are written only when they have been moved; until then
+ * the caller comes back with the same bytes.
  */
 static ssize_t
 write_spliced(const char *bytes, size_t length)

@@ -1,6 +1,6 @@
 /*
- * log_sink: writes to stdout without ever waiting for its reader, and without making stdout non-blocking for the others
- * who have it open.  Used by log.c only.
+ * log_sink: writes to stdout without ever waiting for its reader, and without making stdout non-blocking for
+ * the others who have it open.  Used by log.c only.
  */
 #ifndef COMMON_LOG_SINK_H
 #define COMMON_LOG_SINK_H
@@ -14,7 +14,9 @@
 
 /* Finds out what stdout is. Call again after fork(), and whenever stdout has been replaced. */
 void log_sink_open(void);
-/* At most LOG_SINK_BYTES_MAX. How many bytes went out; -1 with errno, EAGAIN meaning that the reader is slow. */
+/*
+ * At most LOG_SINK_BYTES_MAX. How many bytes went out; -1 with errno, EAGAIN meaning that the reader is slow.
+ */
 ssize_t log_sink_write(const char *bytes, size_t length);
 
 #endif

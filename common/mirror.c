@@ -266,8 +266,7 @@ apply_end(struct apply *apply, const char *error, const struct mirror_applied *r
 
 	if (error) {
 		counters.mirror_failed += apply->states;
-		apply->mirror->failures++;
-		tell_later(apply->mirror);
+		mirror_suspect(apply->mirror);
 	} else {
 		counters.mirror_applied += result->applied;
 		counters.mirror_skipped += result->skipped;
@@ -277,6 +276,13 @@ apply_end(struct apply *apply, const char *error, const struct mirror_applied *r
 	else
 		apply->applied(apply->argument, error, result);
 	arena_free(&arena);
+}
+
+void
+mirror_suspect(struct mirror *mirror)
+{
+	mirror->failures++;
+	tell_later(mirror);
 }
 
 static void

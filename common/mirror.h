@@ -12,6 +12,7 @@
  *   mirror:alive             since when somebody listens to heartbeats without a break (ISO), EX 10
  *   mirror:stamped           the value of mirror:alive for which everyone online got a fresh heartbeat
  *   mirror:dirty             some state could not be written: the sweeper reseeds
+ *   mirror:config            the app_config that was last published
  *   mirror:changes           counts changes that the beacon must show
  *   mirror:snapshot:lock     who recomputes the beacon's snapshot
  *   mitra:version:<id>       which version of the truth is shown
@@ -73,6 +74,9 @@ size_t mirror_states_of(struct arena *, const struct rows *, struct mirror_state
 typedef void mirror_done_fn(void *argument, const char *error);
 void mirror_apply(
     struct mirror *, const struct mirror_state *, size_t, mirror_done_fn *, void *argument);
+
+/* A state may be missing, for a transition's outcome is unknown: the sweeper is told as if an apply had failed. */
+void mirror_suspect(struct mirror *);
 
 /* A state that was skipped, and the newer version that the mirror shows; "": the mitra was heard after the cutoff. */
 struct mirror_skip {

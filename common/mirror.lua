@@ -16,6 +16,7 @@ Answers the number of applied states, then for each that was skipped its id and 
 ]]
 local HEADER, FIELDS = 4, 7
 local ISO = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$'
+local NEVER = '1970-01-01T00:00:00.000Z' -- who is online has a heartbeat key, or the next ping would find none to set
 local SNAPSHOT = 'availability:snapshot'
 local SNAPSHOT_MS, CHURN_MS = 10000, 250
 
@@ -60,7 +61,7 @@ local function show_heartbeat(id, online, known)
 		redis.call('SET', key, now)
 		changed = true
 	elseif not shown or shown < known then
-		redis.call('SET', key, known ~= '' and known or now)
+		redis.call('SET', key, known ~= '' and known or NEVER)
 	end
 end
 
@@ -104,7 +105,9 @@ for at = HEADER + 1, #ARGV, FIELDS do
 	elseif heard and heard > cutoff then
 		skip(id, '')
 	else
-		redis.call('SET', key, version)
+		if shown ~= version then
+			redis.call('SET', key, version)
+		end
 		show_member('mitras:online', id, online == '1')
 		show_member('mitras:deactivated', id, active ~= '1')
 		show_sessions(id, sessions)

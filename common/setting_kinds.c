@@ -1,8 +1,8 @@
 /*
  * setting_kinds: how a value of each kind is read and shown.
  *
- * Reading answers NULL or the reason why not, for a person.  A reason quotes the value, so that the operator sees what arrived
- * here, but never that of a kind that may hold a secret.
+ * Reading answers NULL or the reason why not, for a person.  A reason quotes the value, so that the operator
+ * sees what arrived here, but never that of a kind that may hold a secret.
  */
 #include "common/settings.h"
 
@@ -164,7 +164,10 @@ const struct setting_kind setting_kind_flag = {
 	.print = flag_print,
 };
 
-/* address:port, and [address]:port as IPv6 needs it. Names are refused: what they resolve to may change between two starts. */
+/*
+ * address:port, and [address]:port as IPv6 needs it. Names are refused: what they resolve to may change
+ * between two starts.
+ */
 static const char *
 listen_parse(struct arena *memory, const struct setting *setting, const char *value, void *field)
 {

@@ -1,4 +1,6 @@
-/* settings: the table made of settings.def, and the search for the name that a misspelt one was meant to be. */
+/*
+ * settings: the table made of settings.def, and the search for the name that a misspelt one was meant to be.
+ */
 #include "common/settings.h"
 
 #include <ctype.h>

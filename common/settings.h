@@ -18,7 +18,10 @@ struct setting_kind {
 	const char *description; /* for docs/settings.md */
 	bool
 	    secret; /* may hold one: comes as NAME_FILE too, is wiped, and is never quoted in a fault */
-	/* NULL, or why the value is refused, for a person; in the arena. The value lives as long as the arena. */
+	/*
+	 * NULL, or why the value is refused, for a person; in the arena. The value lives as long as the
+	 * arena.
+	 */
 	const char *(*parse)(
 	    struct arena *, const struct setting *, const char *value, void *field);
 	void (*print)(FILE *, const void *field);

@@ -3,7 +3,9 @@
 
 #include <stdint.h>
 
-/* First bytes first_least..first_most begin a character whose second byte lies in second_least..second_most. */
+/*
+ * First bytes first_least..first_most begin a character whose second byte lies in second_least..second_most.
+ */
 struct form {
 	uint8_t first_least, first_most;
 	uint8_t second_least, second_most;

@@ -15,7 +15,10 @@ struct valkey_url {
 	int database;         /* 0 unless given */
 };
 
-/* NULL, or why the URL is refused; the reason never quotes it. Strings are in the arena, user and password percent-decoded. */
+/*
+ * NULL, or why the URL is refused; the reason never quotes it. Strings are in the arena, user and password
+ * percent-decoded.
+ */
 const char *valkey_url_parse(struct arena *, const char *text, struct valkey_url *);
 
 #endif

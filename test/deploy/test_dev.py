@@ -97,7 +97,7 @@ def _works_in(pid, directory):
 def dev():
     made = Dev()
     yield made
-    print(made.text() if os.path.exists(made.output) else "")
+    print("\n".join(made.text().splitlines()[-60:]))
     if made.running():
         made.stop(signal.SIGTERM)
 

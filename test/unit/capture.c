@@ -1,5 +1,5 @@
 /* capture: fork(), dup2() and read(). */
-#include "capture.h"
+#include "test/unit/capture.h"
 
 #include <errno.h>
 #include <stdio.h>

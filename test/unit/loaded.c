@@ -1,5 +1,5 @@
 /* loaded: clearenv(), setenv(), config_load(). */
-#include "loaded.h"
+#include "test/unit/loaded.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -15,7 +15,10 @@ struct loaded {
 	char *faults; /* as written */
 };
 
-/* `environment`: NAME=value, ended by NULL; nothing else is in the environment. `file`: its content, NULL for none. */
+/*
+ * `environment`: NAME=value, ended by NULL; nothing else is in the environment. `file`: its content, NULL for
+ * none.
+ */
 struct loaded loaded_new(const char *const *environment, const char *file);
 /* The same with what is required, and one more line. */
 struct loaded loaded_with(const char *line);

@@ -1,5 +1,5 @@
 /* What arena.h promises. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>

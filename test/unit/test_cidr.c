@@ -1,5 +1,5 @@
 /* What cidr.h promises. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <string.h>
 

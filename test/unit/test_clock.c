@@ -1,5 +1,5 @@
 /* What clock.h promises. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <stddef.h>
 #include <stdlib.h>

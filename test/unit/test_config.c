@@ -1,12 +1,12 @@
 /* What config.h and the contract's settings promise of reading. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "loaded.h"
+#include "test/unit/loaded.h"
 
 #define FORTY "0123456789012345678901234567890123456789"
 

@@ -1,10 +1,10 @@
 /* What config.h promises of showing: everything but the secrets. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "loaded.h"
+#include "test/unit/loaded.h"
 
 static char *printed(const struct config *);
 

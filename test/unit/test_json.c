@@ -1,5 +1,5 @@
 /* What json.h promises of the reader and the writer. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>

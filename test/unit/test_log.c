@@ -1,5 +1,5 @@
 /* What log.h promises of each line. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "capture.h"
+#include "test/unit/capture.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"

@@ -1,9 +1,10 @@
 /*
  * What log.h promises of the reader: a slow one, one who is gone, and one shared by several processes.
  *
- * Each kind of stdout is tried: a pipe, a pipe that belongs to another user (as in a container), a socket, a file, a device.
+ * Each kind of stdout is tried: a pipe, a pipe that belongs to another user (as in a container), a socket, a
+ * file, a device.
  */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -17,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "capture.h"
+#include "test/unit/capture.h"
 #include "common/log.h"
 
 #define LINES         20000 /* more than any buffer on the way takes */
@@ -129,7 +130,10 @@ count_whole_lines(const char *text)
 	return whole;
 }
 
-/* Stops itself when all is said, so that the reader begins only then; flushes from then on until it is killed. */
+/*
+ * Stops itself when all is said, so that the reader begins only then; flushes from then on until it is
+ * killed.
+ */
 static void
 overwhelm_reader(void *argument)
 {

@@ -1,5 +1,5 @@
 /* What utf8.h promises. */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <string.h>
 

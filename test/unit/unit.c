@@ -1,5 +1,5 @@
 /* unit: the list of tests, the checks, and main(). */
-#include "unit.h"
+#include "test/unit/unit.h"
 
 #include <inttypes.h>
 #include <signal.h>

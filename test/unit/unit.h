@@ -6,8 +6,8 @@
  *         CHECK(1 + 1 == 2);
  *     }
  *
- * The tests of a file run in the order of the file; a check that fails is reported and the test goes on.  The last
- * line says "N passed, N failed".
+ * The tests of a file run in the order of the file; a check that fails is reported and the test goes on.  The
+ * last line says "N passed, N failed".
  */
 #ifndef TEST_UNIT_UNIT_H
 #define TEST_UNIT_UNIT_H
@@ -38,7 +38,9 @@ bool unit_check(bool held, const char *condition, const char *file, int line);
 bool unit_check_text(const char *actual, const char *expected, const char *file, int line);
 bool unit_check_number(int64_t actual, int64_t expected, const char *file, int line);
 
-/* What a test says about the checks that follow, for rows of a table. Shown if one fails; "" takes it back. */
+/*
+ * What a test says about the checks that follow, for rows of a table. Shown if one fails; "" takes it back.
+ */
 void unit_about(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif
