@@ -89,6 +89,9 @@ load_port(struct config *config, struct config_source *source)
 	    &config->strings, given.value, 1, 65535, &config->public_listen.port);
 	if (reason)
 		config_fault(source->faults, "PORT: %s (%s)", reason, given.origin);
+	/* Who gives us a PORT reaches us, or at least probes us, there and from outside: then it is our only listener. */
+	if (config->role == ROLE_INTERNAL || config->role == ROLE_SWEEPER)
+		config->internal_listen = config->public_listen;
 }
 
 /* Whether the addresses can be bound shows when they are; that both are the same is seen here already. */

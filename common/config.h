@@ -3,7 +3,8 @@
  *
  * Read once, at start, by the master or a one-shot command; it never changes inside a running process.  The
  * environment wins over the file, NAME_FILE gives a secret's NAME by file, PORT replaces PUBLIC_LISTEN's
- * port.
+ * port.  For the roles without a public listener that address becomes the internal one: platforms such as
+ * Cloud Run connect to it.
  */
 #ifndef COMMON_CONFIG_H
 #define COMMON_CONFIG_H
@@ -54,6 +55,14 @@ int config_load(struct config *, const char *file, enum config_role, FILE *fault
 void config_free(struct config *); /* wipes the secrets */
 /* Takes what may be secret out of this process's environment, once it has been loaded. */
 void config_forget_environment(void);
+
+/*
+ * All effective values, secrets too, as bytes; and the configuration from them, whatever environment and file
+ * say by now.  False: they are no such bytes; *config is then good for config_free() only.
+ */
+void config_save(const struct config *, FILE *);
+bool config_restore(struct config *, const char *file, enum config_role, const char *bytes,
+    size_t length) __attribute__((warn_unused_result));
 
 /* For `mitrad check`: the effective configuration as NAME=value lines, secrets and passwords as "***". */
 void config_print(const struct config *, FILE *);

@@ -99,6 +99,7 @@ live(const struct child *child, const struct generation *generation, int channel
 		boot.listener_count = listeners_share(
 		    &generation->listeners, child->index, generation->workers, share);
 	close_all_but(channel, share, boot.listener_count);
+	log_init(generation->config.log_level, generation->config.log_format);
 	log_after_fork();
 
 	child_name(child, name);

@@ -52,9 +52,9 @@ generation_new(int number, struct config *config, struct listeners *listeners)
 }
 
 void
-generation_free(struct generation *generation, const struct listeners *kept)
+generation_free(struct generation *generation)
 {
-	listeners_close(&generation->listeners, kept);
+	listeners_close(&generation->listeners, NULL);
 	config_free(&generation->config);
 	free(generation->children);
 	free(generation);
@@ -206,7 +206,7 @@ fail(struct generation *generation, int failure, const char *format, ...)
 }
 
 void
-generation_stop(struct generation *generation, int64_t now_ms)
+generation_stop(struct generation *generation, const struct listeners *kept, int64_t now_ms)
 {
 	if (generation->state == GENERATION_STOPPING)
 		return;
@@ -214,6 +214,7 @@ generation_stop(struct generation *generation, int64_t now_ms)
 	generation->kill_at_ms = now_ms + (int64_t)generation->config.shutdown_grace_seconds * 1000;
 	for (size_t i = 0; i < generation->count; i++)
 		child_signal(&generation->children[i], SIGTERM);
+	listeners_close(&generation->listeners, kept);
 }
 
 void

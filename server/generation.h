@@ -28,7 +28,7 @@ struct generation {
 	int number; /* 1 is the first start */
 	int workers;
 	struct config config;       /* owned */
-	struct listeners listeners; /* owned, but for those that another generation has too */
+	struct listeners listeners; /* none any more when it is stopping */
 	struct child *children;     /* the sweeper first, if there is one */
 	size_t count;
 	bool listening;     /* the workers may come */
@@ -40,8 +40,8 @@ struct generation {
 
 /* Takes over the configuration and the listeners, which are empty afterwards. No child is started yet. */
 struct generation *generation_new(int number, struct config *, struct listeners *);
-/* All children must have ended. The listeners that are in `kept` too (NULL: none) stay open. */
-void generation_free(struct generation *, const struct listeners *kept);
+/* All children must have ended. */
+void generation_free(struct generation *);
 
 /* Does what is due: starts, replaces, aborts, kills. */
 void generation_advance(struct generation *, int64_t now_ms);
@@ -52,8 +52,11 @@ struct child *generation_find(struct generation *, pid_t);
 /* Judges how a child of this generation ended, and empties its place. */
 void generation_child_ended(struct generation *, struct child *, int status, int64_t now_ms);
 
-/* TERM to all; what is left when the grace of its own configuration is over, is killed. */
-void generation_stop(struct generation *, int64_t now_ms);
+/*
+ * TERM to all; what is left when the grace of its own configuration is over, is killed.  Closes our copies of its sockets, but for
+ * those in `kept` (NULL: none): when the children close theirs, clients are refused and do not wait in vain.
+ */
+void generation_stop(struct generation *, const struct listeners *kept, int64_t now_ms);
 void generation_kill(struct generation *);
 /* How many processes there are. */
 size_t generation_living(const struct generation *);

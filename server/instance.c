@@ -1,6 +1,8 @@
 /* instance: what concerns all children of all generations; see instance.h. */
 #include "server/instance.h"
 
+#include <stdio.h>
+
 #include "common/channel.h"
 #include "common/clock.h"
 
@@ -45,6 +47,17 @@ instance_answer_metrics(const struct instance *instance, const struct child *chi
 	if (instance->stopping)
 		metrics->children_draining = (uint32_t)generation_living(instance->stopping);
 	channel_write(child->channel, CHANNEL_METRICS, &packet);
+}
+
+void
+instance_describe(const struct instance *instance, char *text, size_t size)
+{
+	const struct generation *generation = instance->running;
+	char addresses[160];
+
+	listeners_describe(&generation->listeners, addresses, sizeof(addresses));
+	snprintf(text, size, "%s%s%d worker%s, generation %d", addresses, addresses[0] ? ", " : "",
+	    generation->workers, generation->workers == 1 ? "" : "s", generation->number);
 }
 
 void

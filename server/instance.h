@@ -9,9 +9,13 @@
 
 #include "common/counters.h"
 #include "server/generation.h"
+#include "server/reload.h"
 
 struct instance {
 	char **argv; /* argv[0] is the absolute path of the program, as it was started */
+	char *file;  /* --config; NULL if none */
+	enum config_role role;
+	char *role_name; /* as --role has it */
 	/* At most two at a time: one running, and one that comes or goes. */
 	struct generation *starting;
 	struct generation *running;
@@ -26,6 +30,7 @@ struct instance {
 	uint64_t reloads;
 	uint64_t reload_failures;
 	struct counters retired; /* counted by children that have ended */
+	struct reload reload;
 };
 
 /* The generations there are; none is NULL. */
@@ -40,6 +45,8 @@ struct generations instance_generations(const struct instance *);
 void instance_retire(struct instance *, const struct child *);
 /* Sends the child the sum of everything. */
 void instance_answer_metrics(const struct instance *, const struct child *);
+/* "public 0.0.0.0:3000, 2 workers, generation 1": what runs, for people. */
+void instance_describe(const struct instance *, char *text, size_t size);
 /* Tells every sweeper to read the truth again. */
 void instance_catch_up(const struct instance *);
 

@@ -40,7 +40,7 @@ static void inherit(struct listeners *, const struct place *, const struct liste
 static bool has_port(const struct listeners *, int port);
 static bool is_free(const struct place *);
 static int bind_place(const struct place *, int option);
-static void add_listener(struct listeners *, const struct place *, int fd);
+static void add_bound(struct listeners *, const struct place *, int fd);
 static bool holds(const struct listeners *, int fd);
 static size_t count_kind(const struct listeners *, enum boot_listener_kind);
 
@@ -128,7 +128,7 @@ open_place(struct listeners *listeners, const struct place *place, int workers,
 
 		if (fd < 0)
 			return false;
-		add_listener(listeners, place, fd);
+		add_bound(listeners, place, fd);
 	}
 	return true;
 }
@@ -140,7 +140,7 @@ inherit(struct listeners *listeners, const struct place *place, const struct lis
 		const struct listener *listener = &inherited->all[i];
 
 		if (listener->kind == place->kind && strcmp(listener->address, place->address) == 0)
-			add_listener(listeners, place, listener->fd);
+			listeners_add(listeners, listener);
 	}
 }
 
@@ -226,18 +226,22 @@ holds(const struct listeners *listeners, int fd)
 }
 
 static void
-add_listener(struct listeners *listeners, const struct place *place, int fd)
+add_bound(struct listeners *listeners, const struct place *place, int fd)
 {
-	struct listener *all = reallocarray(
-	    listeners->all, listeners->count + 1, sizeof(*listeners->all));
-	struct listener *listener;
+	struct listener listener = { .fd = fd, .kind = place->kind };
 
-	if (!all)
+	memcpy(listener.address, place->address, sizeof(listener.address));
+	listeners_add(listeners, &listener);
+}
+
+void
+listeners_add(struct listeners *listeners, const struct listener *listener)
+{
+	listeners->all = reallocarray(
+	    listeners->all, listeners->count + 1, sizeof(*listeners->all));
+	if (!listeners->all)
 		fatal("out of memory");
-	listeners->all = all;
-	listener = &all[listeners->count++];
-	*listener = (struct listener){ .fd = fd, .kind = place->kind };
-	memcpy(listener->address, place->address, sizeof(listener->address));
+	listeners->all[listeners->count++] = *listener;
 }
 
 size_t

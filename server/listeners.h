@@ -39,6 +39,8 @@ bool listeners_open(struct listeners *, const struct config *, const struct list
     char *fault, size_t fault_size) __attribute__((warn_unused_result));
 /* From now on connections come in. False with errno: no socket may fail here. */
 bool listeners_listen(const struct listeners *) __attribute__((warn_unused_result));
+/* Adds a copy. */
+void listeners_add(struct listeners *, const struct listener *);
 /* Closes those that are not in `kept` (NULL: all), and forgets them all. */
 void listeners_close(struct listeners *, const struct listeners *kept);
 

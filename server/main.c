@@ -11,6 +11,8 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "schema/migrate.h"
+#include "server/handover.h"
+#include "server/instance.h"
 #include "server/master.h"
 #include "server/program.h"
 #include "server/title.h"
@@ -20,8 +22,9 @@
 #define EXIT_USAGE 2
 
 struct invocation {
-	const char *file; /* --config */
+	char *file; /* --config */
 	enum config_role role;
+	char *role_name;
 	const char *command;
 	char **
 	    arguments; /* of the command: what stands behind it, without our own options; NULL at the end */
@@ -43,8 +46,8 @@ struct command {
 static command_fn serve, check, migrate, mirror, reseed, token, version, settings, help;
 
 static const struct command commands[] = {
-	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, false },
-	{ "check", "", "validate the configuration, print it without the secrets", check, 0, 0,
+	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, true },
+	{ "check", "", "validate the configuration, print it without the secrets", check, 0, 1,
 	    false },
 	{ "migrate", "", "bring the schema up to date, create the first operator", migrate, 0, 0,
 	    false },
@@ -59,8 +62,8 @@ static const struct command commands[] = {
 };
 
 static bool parse(struct invocation *, int argc, char **argv);
-static bool parse_role(struct invocation *, const char *text);
-static const char *option_value(const char *name, char **argv, int *at);
+static bool parse_role(struct invocation *, char *name);
+static char *option_value(const char *name, char **argv, int *at);
 static const struct command *find_command(const struct invocation *);
 static int run(const struct command *, const struct invocation *);
 static void print_usage(FILE *);
@@ -68,7 +71,8 @@ static void print_usage(FILE *);
 int
 main(int argc, char **argv)
 {
-	struct invocation invocation = { .role = ROLE_ALL, .command = "serve" };
+	char all[] = "all";
+	struct invocation invocation = { .role = ROLE_ALL, .role_name = all, .command = "serve" };
 	const struct command *command;
 	int status = EXIT_USAGE;
 
@@ -91,7 +95,7 @@ static bool
 parse(struct invocation *invocation, int argc, char **argv)
 {
 	bool has_command = false;
-	const char *value;
+	char *value;
 
 	for (int i = 1; i < argc; i++) {
 		if ((value = option_value("--config", argv, &i))) {
@@ -120,7 +124,7 @@ parse(struct invocation *invocation, int argc, char **argv)
 }
 
 /* Of "--name value" or "--name=value" at argv[*at], which then points at its last part; NULL if it is something else. */
-static const char *
+static char *
 option_value(const char *name, char **argv, int *at)
 {
 	size_t length = strlen(name);
@@ -135,7 +139,7 @@ option_value(const char *name, char **argv, int *at)
 }
 
 static bool
-parse_role(struct invocation *invocation, const char *text)
+parse_role(struct invocation *invocation, char *name)
 {
 	static const char *const names[] = {
 		[ROLE_ALL] = "all",
@@ -145,11 +149,12 @@ parse_role(struct invocation *invocation, const char *text)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(text, names[i]) == 0) {
+		if (strcmp(name, names[i]) == 0) {
 			invocation->role = (enum config_role)i;
+			invocation->role_name = name;
 			return true;
 		}
-	fprintf(stderr, "mitrad: --role %s: no such role\n", text);
+	fprintf(stderr, "mitrad: --role %s: no such role\n", name);
 	return false;
 }
 
@@ -195,13 +200,29 @@ run(const struct command *command, const struct invocation *invocation)
 static int
 serve(const struct invocation *invocation, struct config *config)
 {
-	return master_run(config, invocation->argv);
+	struct instance instance = {
+		.argv = invocation->argv,
+		.file = invocation->file,
+		.role = invocation->role,
+		.role_name = invocation->role_name,
+	};
+
+	return master_run(&instance);
 }
 
+/* `mitrad check handover` is what a master asks before it executes this program in its place. */
 static int
 check(const struct invocation *invocation, struct config *config)
 {
-	config_print(config, stdout);
+	if (invocation->argument_count == 0) {
+		config_print(config, stdout);
+		return 0;
+	}
+	if (strcmp(invocation->arguments[0], "handover") != 0) {
+		fprintf(stderr, "mitrad: check: too many arguments\n");
+		return EXIT_USAGE;
+	}
+	printf("handover %d\n", HANDOVER_VERSION);
 	return 0;
 }
 

@@ -19,21 +19,23 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/handover.h"
 #include "server/instance.h"
 #include "server/notify.h"
 #include "server/title.h"
 
 #define WAIT_MOST_MS 60000
 
-static volatile sig_atomic_t child_has_ended, terms, interrupts, must_quit, must_log;
+static volatile sig_atomic_t child_has_ended, terms, interrupts, must_quit, must_reload, must_log;
 
 static void prepare_process(void);
 static void catch_signals(sigset_t *unblocked);
 static void note_signal(int signal);
-static bool start_first(struct instance *, struct config *);
-static void turn(struct instance *, const sigset_t *unblocked);
+static int start_first(struct instance *);
+static int take_over(struct instance *, enum handover);
+static bool turn(struct instance *);
 static void wait_for_something(const struct instance *, const sigset_t *unblocked);
-static struct timespec patience(const struct generations *);
+static struct timespec patience(const struct instance *);
 static void hear(struct instance *);
 static void bury(struct instance *);
 static void bury_child(struct instance *, struct generation *, struct child *, int status);
@@ -43,23 +45,27 @@ static void end(struct instance *, int exit_status);
 static void kill_all(struct instance *);
 static void advance(struct instance *);
 static void judge(struct instance *);
-static void promote(struct instance *);
+static void started(struct instance *);
 
 int
-master_run(struct config *config, char **argv)
+master_run(struct instance *instance)
 {
-	struct instance instance = { .argv = argv, .started_ms = clock_monotonic_ms() };
+	enum handover direction = handover_receive();
 	sigset_t unblocked;
+	int status;
 
-	prepare_process();
 	catch_signals(&unblocked);
-	if (!start_first(&instance, config))
-		return 1;
-	while (!instance.ending || instance_generations(&instance).count > 0)
-		turn(&instance, &unblocked);
+	prepare_process();
+	reload_init(&instance->reload);
+	status = direction == HANDOVER_NONE ? start_first(instance)
+					    : take_over(instance, direction);
+	if (status != 0)
+		return status;
+	while (turn(instance))
+		wait_for_something(instance, &unblocked);
 	log_info("mitrad has stopped");
 	log_flush();
-	return instance.exit_status;
+	return instance->exit_status;
 }
 
 static void
@@ -108,35 +114,62 @@ note_signal(int signal)
 		interrupts++;
 	if (signal == SIGQUIT)
 		must_quit = 1;
+	if (signal == SIGHUP)
+		must_reload = 1;
 	if (signal == SIGUSR1)
 		must_log = 1;
 }
 
-static bool
-start_first(struct instance *instance, struct config *config)
+/* 0, or with what to exit. */
+static int
+start_first(struct instance *instance)
 {
+	struct config config;
 	struct listeners listeners;
 	char fault[160];
+	int status = 2;
 
-	if (!listeners_open(&listeners, config, NULL, fault, sizeof(fault))) {
+	instance->started_ms = clock_monotonic_ms();
+	if (config_load(&config, instance->file, instance->role, stderr) == 0) {
+		status = 1;
+		log_init(config.log_level, config.log_format);
+		if (listeners_open(&listeners, &config, NULL, fault, sizeof(fault))) {
+			instance->starting = generation_new(
+			    ++instance->last_number, &config, &listeners);
+			return 0;
+		}
 		log_critical("%s", fault);
-		return false;
 	}
-	instance->starting = generation_new(++instance->last_number, config, &listeners);
-	advance(instance);
-	return true;
+	config_free(&config);
+	return status;
 }
 
-static void
-turn(struct instance *instance, const sigset_t *unblocked)
+static int
+take_over(struct instance *instance, enum handover direction)
 {
-	wait_for_something(instance, unblocked);
+	if (!handover_adopt(instance, direction))
+		return 1;
+	log_init(instance->running->config.log_level, instance->running->config.log_format);
+	child_has_ended = 1; /* perhaps, while nobody waited */
+	if (direction == HANDOVER_FORWARD)
+		reload_try(instance, clock_monotonic_ms());
+	else
+		reload_returned(instance);
+	return 0;
+}
+
+/* False: all is over. */
+static bool
+turn(struct instance *instance)
+{
 	hear(instance);
 	bury(instance);
 	obey_signals(instance);
 	advance(instance);
 	judge(instance);
+	reload_advance(instance, clock_monotonic_ms());
 	log_flush();
+	return !instance->ending || instance_generations(instance).count > 0;
 }
 
 /* Until a child speaks, a signal comes or something is due. */
@@ -144,16 +177,17 @@ static void
 wait_for_something(const struct instance *instance, const sigset_t *unblocked)
 {
 	struct generations generations = instance_generations(instance);
-	struct timespec timeout = patience(&generations);
+	struct timespec timeout = patience(instance);
 	struct pollfd *polled;
-	nfds_t count = 0;
+	nfds_t count = 1;
 
 	for (size_t i = 0; i < generations.count; i++)
 		count += generations.all[i]->count;
 	polled = calloc(count, sizeof(*polled));
 	if (!polled)
 		fatal("out of memory");
-	count = 0;
+	polled[0] = (struct pollfd){ .fd = instance->reload.output, .events = POLLIN };
+	count = 1;
 	for (size_t i = 0; i < generations.count; i++)
 		for (size_t j = 0; j < generations.all[i]->count; j++)
 			polled[count++] = (struct pollfd){
@@ -166,13 +200,16 @@ wait_for_something(const struct instance *instance, const sigset_t *unblocked)
 }
 
 static struct timespec
-patience(const struct generations *generations)
+patience(const struct instance *instance)
 {
+	struct generations generations = instance_generations(instance);
 	int64_t now_ms = clock_monotonic_ms();
 	int64_t due_ms = notify_watchdog(now_ms);
 
-	for (size_t i = 0; i < generations->count; i++) {
-		int64_t generation_ms = generation_due_ms(generations->all[i]);
+	if (reload_due_ms(instance) < due_ms)
+		due_ms = reload_due_ms(instance);
+	for (size_t i = 0; i < generations.count; i++) {
+		int64_t generation_ms = generation_due_ms(generations.all[i]);
 
 		due_ms = generation_ms < due_ms ? generation_ms : due_ms;
 	}
@@ -201,6 +238,7 @@ hear(struct instance *instance)
 				instance_answer_metrics(instance, child);
 			child->asked_metrics = false;
 		}
+	reload_hear(&instance->reload);
 }
 
 /* Waits for everything that has ended: as pid 1 of a container for strangers' orphans, too. */
@@ -214,13 +252,16 @@ bury(struct instance *instance)
 	if (!child_has_ended)
 		return;
 	child_has_ended = 0;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (reload_bury(&instance->reload, pid, status))
+			continue;
 		for (size_t i = 0; i < generations.count; i++) {
 			struct child *child = generation_find(generations.all[i], pid);
 
 			if (child)
 				bury_child(instance, generations.all[i], child, status);
 		}
+	}
 }
 
 /* A worker may have died between its commit and its write to the mirror. */
@@ -244,6 +285,9 @@ obey_signals(struct instance *instance)
 	if (must_log)
 		log_status(instance);
 	must_log = 0;
+	if (must_reload)
+		instance->reload.wanted = true;
+	must_reload = 0;
 	if ((terms > 0 || interrupts > 0) && !instance->ending)
 		end(instance, 0);
 	/* The same one again is impatience; TERM from a script right after Ctrl-C is not. */
@@ -274,8 +318,13 @@ end(struct instance *instance, int exit_status)
 	instance->exit_status = exit_status;
 	log_info("mitrad is stopping");
 	notify_stopping();
-	for (size_t i = 0; i < generations.count; i++)
-		generation_stop(generations.all[i], clock_monotonic_ms());
+	for (size_t i = 0; i < generations.count; i++) {
+		struct generation *generation = generations.all[i];
+		bool shared = generation != instance->running && instance->running;
+
+		generation_stop(generation, shared ? &instance->running->listeners : NULL,
+		    clock_monotonic_ms());
+	}
 }
 
 static void
@@ -301,40 +350,36 @@ advance(struct instance *instance)
 		generation_advance(generation, clock_monotonic_ms());
 		if (generation->state == GENERATION_STOPPING &&
 		    generation_living(generation) == 0) {
-			generation_free(
-			    generation, instance->running ? &instance->running->listeners : NULL);
+			generation_free(generation);
 			*places[i] = NULL;
 		}
 	}
 }
 
-/* What the generations have come to. */
+/* What has become of the first start, and of the generation that runs. What is new is reload.c's to judge. */
 static void
 judge(struct instance *instance)
 {
-	struct generations generations = instance_generations(instance);
+	struct generation *generation = instance->running ? instance->running : instance->starting;
 
-	for (size_t i = 0; i < generations.count && !instance->ending; i++)
-		if (generations.all[i]->failure) {
-			log_critical("%s", generations.all[i]->reason);
-			end(instance, generations.all[i]->failure);
-		}
-	if (instance->starting && instance->starting->state == GENERATION_RUNNING)
-		promote(instance);
+	if (!generation || instance->ending)
+		return;
+	if (generation->failure) {
+		log_critical("%s", generation->reason);
+		end(instance, generation->failure);
+	} else if (generation == instance->starting && generation->state == GENERATION_RUNNING) {
+		started(instance);
+	}
 }
 
 static void
-promote(struct instance *instance)
+started(struct instance *instance)
 {
-	struct generation *generation = instance->starting;
-	char addresses[160], status[256];
+	char status[256];
 
-	instance->running = generation;
+	instance->running = instance->starting;
 	instance->starting = NULL;
-	listeners_describe(&generation->listeners, addresses, sizeof(addresses));
-	snprintf(status, sizeof(status), "%s%s%d worker%s, generation %d", addresses,
-	    addresses[0] ? ", " : "", generation->workers, generation->workers == 1 ? "" : "s",
-	    generation->number);
+	instance_describe(instance, status, sizeof(status));
 	log_info("mitrad " MITRAD_VERSION " is ready: %s", status);
 	notify_ready(status);
 }

@@ -2,9 +2,12 @@
 #ifndef SERVER_MASTER_H
 #define SERVER_MASTER_H
 
-#include "common/config.h"
+struct instance;
 
-/* `mitrad serve`. Takes over the configuration, which is empty afterwards; returns the exit status. */
-int master_run(struct config *, char **argv);
+/*
+ * `mitrad serve`, in an instance that knows its arguments and nothing else yet.  Reads the configuration, or goes on where the
+ * program before it has left off.  Returns the exit status.
+ */
+int master_run(struct instance *);
 
 #endif

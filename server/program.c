@@ -48,6 +48,8 @@ absolute_path(const char *name)
 		return search(name);
 	if (!getcwd(directory, sizeof(directory)))
 		fatal("the current directory is gone");
+	if (strncmp(name, "./", 2) == 0)
+		name += 2;
 	return x_printf(directory, (int)strlen(directory), name);
 }
 
