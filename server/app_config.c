@@ -1,6 +1,6 @@
 /*
- * app_config: one statement at a time; a reload that is asked for while one is under way is done after it, as that one may have read
- * what was there before the change.
+ * app_config: one statement at a time; a reload that is asked for while one is under way is done after
+ * it, as that one may have read what was there before the change.
  */
 #include "server/app_config.h"
 

@@ -1,8 +1,10 @@
 /*
- * app_config: what the operators have set in the table of that name, as far as this process itself needs it: who counts as available.
+ * app_config: what the operators have set in the table of that name, as far as this process itself
+ * needs it: who counts as available.
  *
- * Read at start, at every `config:invalidate`, and whenever the subscription is renewed (what was published in between is
- * lost).  Until it has been read the defaults of app_config hold.  SQL functions read app_config themselves.
+ * Read at start, at every `config:invalidate`, and whenever the subscription is renewed (what was
+ * published in between is lost).  Until it has been read the defaults of app_config hold.  SQL
+ * functions read app_config themselves.
  */
 #ifndef SERVER_APP_CONFIG_H
 #define SERVER_APP_CONFIG_H

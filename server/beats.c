@@ -1,10 +1,11 @@
 /*
  * beats: a mitra's heartbeat.
  *
- * With Valkey there it is one pipeline and no SQL.  Whom the mirror does not know (an orphan, a healed key, an app that
- * beats while offline), and everybody while Valkey is away, is asked of the truth: not one statement each, but one for all who wait,
- * while the next ones gather.  So PostgreSQL sees at most one such statement per process at a time, and its
- * timestamps go on, which keeps the fallback reads right through an outage.
+ * With Valkey there it is one pipeline and no SQL.  Whom the mirror does not know (an orphan, a healed
+ * key, an app that beats while offline), and everybody while Valkey is away, is asked of the truth:
+ * not one statement each, but one for all who wait, while the next ones gather.  So PostgreSQL sees at
+ * most one such statement per process at a time, and its timestamps go on, which keeps the fallback
+ * reads right through an outage.
  */
 #include <stdlib.h>
 #include <string.h>

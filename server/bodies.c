@@ -1,5 +1,6 @@
 /*
- * bodies: checks a parsed body against bodies.def, member by member, and reports every fault, not just the first.
+ * bodies: checks a parsed body against bodies.def, member by member, and reports every fault, not just
+ * the first.
  */
 #include "server/bodies.h"
 

@@ -19,8 +19,8 @@ enum body {
 };
 
 /*
- * Checks the object against the description and makes r->body the checked one: phones normalised, names trimmed.
- * What is wrong is noted in the request's faults; false if anything is.
+ * Checks the object against the description and makes r->body the checked one: phones normalised,
+ * names trimmed. What is wrong is noted in the request's faults; false if anything is.
  */
 bool body_check(struct request *, enum body, const struct json *object);
 

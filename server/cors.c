@@ -1,5 +1,6 @@
 /*
- * cors: an origin is allowed if it stands in CC_ORIGIN, compared byte by byte; there are no wildcards, as credentials are allowed.
+ * cors: an origin is allowed if it stands in CC_ORIGIN, compared byte by byte; there are no wildcards,
+ * as credentials are allowed.
  */
 #include "server/cors.h"
 

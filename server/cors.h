@@ -1,5 +1,6 @@
 /*
- * cors: lets the control center's pages, and no others, call the internal listener from a browser (setting CC_ORIGIN).
+ * cors: lets the control center's pages, and no others, call the internal listener from a browser
+ * (setting CC_ORIGIN).
  */
 #ifndef SERVER_CORS_H
 #define SERVER_CORS_H

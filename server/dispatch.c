@@ -1,6 +1,6 @@
 /*
- * dispatch: the guards that every request passes, outermost first.  Each answers by itself or lets the request go on to the next; the
- * last one calls the handler.
+ * dispatch: the guards that every request passes, outermost first.  Each answers by itself or lets the
+ * request go on to the next; the last one calls the handler.
  */
 #include "server/dispatch.h"
 

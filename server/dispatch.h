@@ -1,5 +1,6 @@
 /*
- * dispatch: from evhttp's callback to the handler.  In this order: route (404, 405), caller (401, 403), body (415, 400).
+ * dispatch: from evhttp's callback to the handler.  In this order: route (404, 405), caller (401,
+ * 403), body (415, 400).
  */
 #ifndef SERVER_DISPATCH_H
 #define SERVER_DISPATCH_H

@@ -5,8 +5,8 @@
 struct request;
 
 /*
- * Counts the fallback and logs "<what>: <error>", at most once a second for each `what`, so that an outage does not bury its own
- * cause; `what` is a string constant.
+ * Counts the fallback and logs "<what>: <error>", at most once a second for each `what`, so that an
+ * outage does not bury its own cause; `what` is a string constant.
  */
 void fallback_noted(const struct request *, const char *what, const char *error);
 

@@ -1,6 +1,6 @@
 /*
- * reply: the one answer of a request.  Each of these sends it, ends the request, and returns the outcome; the request must not be
- * touched afterwards.
+ * reply: the one answer of a request.  Each of these sends it, ends the request, and returns the
+ * outcome; the request must not be touched afterwards.
  */
 #ifndef SERVER_REPLY_H
 #define SERVER_REPLY_H

@@ -1,8 +1,9 @@
 /*
  * request: one request from its dispatch to its one reply.
  *
- * Owner: dispatch makes it, the reply ends it.  Whatever lives in it or in its arena is gone after the reply.  The
- * client may leave in between; nothing here notices or cares, the reply is then dropped by evhttp.
+ * Owner: dispatch makes it, the reply ends it.  Whatever lives in it or in its arena is gone after the
+ * reply.  The client may leave in between; nothing here notices or cares, the reply is then dropped by
+ * evhttp.
  */
 #ifndef SERVER_REQUEST_H
 #define SERVER_REQUEST_H
@@ -79,8 +80,9 @@ void request_free(struct request *);
 const char *request_keep(struct request *, const char *);
 
 /*
- * A query parameter, decoded; NULL if it is not there.  A value that is longer than `longest` bytes or no clean text (UTF-8
- * without control characters) is noted in the request's faults; handlers ask request_faults() once they have read all.
+ * A query parameter, decoded; NULL if it is not there.  A value that is longer than `longest` bytes or
+ * no clean text (UTF-8 without control characters) is noted in the request's faults; handlers ask
+ * request_faults() once they have read all.
  */
 const char *request_query(struct request *, const char *name, size_t longest);
 /* "true" or "false", as PostgreSQL writes them; NULL if it is not there. */

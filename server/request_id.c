@@ -1,6 +1,7 @@
 /*
- * request_id: random bytes come from the kernel in blocks, as one system call per request would cost more than all the rest of it.
- * They need not be secret, only distinct; a fork empties the pool so that two workers never share one.
+ * request_id: random bytes come from the kernel in blocks, as one system call per request would cost
+ * more than all the rest of it. They need not be secret, only distinct; a fork empties the pool so
+ * that two workers never share one.
  */
 #include "server/request_id.h"
 

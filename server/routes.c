@@ -1,7 +1,8 @@
 /*
  * routes: routes.def as a table, and the search in it.
  *
- * Paths without an id are found by a hash; they are the hot ones.  The others, few and rare, are compared one after the other.
+ * Paths without an id are found by a hash; they are the hot ones.  The others, few and rare, are
+ * compared one after the other.
  */
 #include "server/routes.h"
 

@@ -1,10 +1,11 @@
 /*
  * step: how a request's chain is written.
  *
- * A handler and each step end in exactly one call of this file or of reply.h and return its `outcome`; there is no other way to make
- * one, so a path that forgets to answer does not compile.  The calls deal with their own failures (a database that is
- * away becomes 503, a business problem its problem+json, a mirror that cannot be written a log line), so that a step sees success
- * only.  Rows and texts handed to a step are borrowed until it returns; request_keep() what must outlive it.
+ * A handler and each step end in exactly one call of this file or of reply.h and return its `outcome`;
+ * there is no other way to make one, so a path that forgets to answer does not compile.  The calls
+ * deal with their own failures (a database that is away becomes 503, a business problem its
+ * problem+json, a mirror that cannot be written a log line), so that a step sees success only.  Rows
+ * and texts handed to a step are borrowed until it returns; request_keep() what must outlive it.
  */
 #ifndef SERVER_STEP_H
 #define SERVER_STEP_H
@@ -66,8 +67,8 @@ struct step_call {
 #define NO_ARGS 0, NULL
 
 /*
- * One statement; `next` gets its rows if it succeeded and its column `problem`, if it has one, is null.  A problem is answered with
- * its code and its `errors`.
+ * One statement; `next` gets its rows if it succeeded and its column `problem`, if it has one, is
+ * null.  A problem is answered with its code and its `errors`.
  */
 outcome
 db_call(struct request *, enum statement, int arguments, const char *const *values, rows_fn *next);
@@ -75,8 +76,9 @@ db_call(struct request *, enum statement, int arguments, const char *const *valu
 outcome db_failed(struct request *, enum statement, enum pg_status, const struct rows *);
 
 /*
- * The same for reads without arguments that many requests may ask at once while Valkey is away: at any time one of each runs in this
- * process, and who comes meanwhile shares the next one, so that its rows are never older than the request.
+ * The same for reads without arguments that many requests may ask at once while Valkey is away: at any
+ * time one of each runs in this process, and who comes meanwhile shares the next one, so that its rows
+ * are never older than the request.
  */
 enum flight_kind {
 	FLIGHT_COUNT,
@@ -89,13 +91,14 @@ outcome db_share(struct request *, enum flight_kind, rows_fn *next);
 struct flight *flights_new(struct worker *);
 
 /*
- * Writes the mirror states in the rows, best effort: a failure is logged as "[valkey-mirror] <what> <id> failed: …", and the chain
- * goes on all the same (contract section 5, Writes).
+ * Writes the mirror states in the rows, best effort: a failure is logged as "[valkey-mirror] <what>
+ * <id> failed: …", and the chain goes on all the same (contract section 5, Writes).
  */
 outcome mirror_write(struct request *, const char *what, const struct rows *, step_fn *next);
 
 /*
- * Reads of the mirror.  If it is away or empty, that is logged under `what` and `fallback` goes on instead, to ask the truth.
+ * Reads of the mirror.  If it is away or empty, that is logged under `what` and `fallback` goes on
+ * instead, to ask the truth.
  */
 outcome mirror_read_snapshot(struct request *, const char *what, text_fn *next, step_fn *fallback);
 outcome
@@ -109,8 +112,9 @@ outcome mirror_read_heartbeat(struct request *, const char *id, text_fn *next);
 outcome mirror_read_state(struct request *, text_fn *next);
 
 /*
- * The caller's heartbeat: stored in the mirror, or, if that does not know him or is away, asked of the truth together with all the
- * others that this process waits for.  `next` gets whether he is online; a deactivated mitra is answered 403 here.
+ * The caller's heartbeat: stored in the mirror, or, if that does not know him or is away, asked of the
+ * truth together with all the others that this process waits for.  `next` gets whether he is online; a
+ * deactivated mitra is answered 403 here.
  */
 outcome mitra_beat(struct request *, flag_fn *next);
 struct beats *beats_new(struct worker *);

@@ -1,9 +1,10 @@
 /*
  * step_db: the database calls of a chain.
  *
- * db_call() is one statement for one request.  db_share() is one statement for all the requests that ask the same at the same time: one
- * flight is in the air, everybody who comes meanwhile boards the next.  Whoever boarded is answered by rows that were
- * read after he came, so a client that has just changed something sees it.
+ * db_call() is one statement for one request.  db_share() is one statement for all the requests that
+ * ask the same at the same time: one flight is in the air, everybody who comes meanwhile boards the
+ * next.  Whoever boarded is answered by rows that were read after he came, so a client that has just
+ * changed something sees it.
  */
 #include <stdlib.h>
 #include <string.h>

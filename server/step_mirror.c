@@ -1,6 +1,6 @@
 /*
- * step_mirror: the mirror calls of a chain.  A write that fails is logged and forgotten here (the mirror is rebuilt from the truth
- * later); a read that fails goes on with the chain's fallback.
+ * step_mirror: the mirror calls of a chain.  A write that fails is logged and forgotten here (the
+ * mirror is rebuilt from the truth later); a read that fails goes on with the chain's fallback.
  */
 #include <string.h>
 

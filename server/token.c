@@ -1,9 +1,9 @@
 /*
  * token: libjwt signs and checks signatures, the rules about the claims are ours.
  *
- * What was found with libjwt 1.10.2 and is closed here: an empty key accepts any token (so short secrets end the program at start);
- * a token that says HS512 passes with the HS256 secret (so the algorithm is compared after decoding); `exp` is not
- * looked at; nothing bounds the length.
+ * What was found with libjwt 1.10.2 and is closed here: an empty key accepts any token (so short
+ * secrets end the program at start); a token that says HS512 passes with the HS256 secret (so the
+ * algorithm is compared after decoding); `exp` is not looked at; nothing bounds the length.
  */
 #include "server/token.h"
 

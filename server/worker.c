@@ -1,9 +1,9 @@
 /*
  * worker: a process's life, in this order: connect, listen, report ready, serve, and at TERM drain.
  *
- * Draining: probes say so first, nothing new is accepted, idle connections are closed, answers bear `Connection: close`, and when the
- * last connection is gone, or the grace is nearly over, the process ends.  Only then is evhttp freed: it must not be while
- * requests are pending.
+ * Draining: probes say so first, nothing new is accepted, idle connections are closed, answers bear
+ * `Connection: close`, and when the last connection is gone, or the grace is nearly over, the process
+ * ends.  Only then is evhttp freed: it must not be while requests are pending.
  */
 #include "server/worker.h"
 
@@ -172,8 +172,8 @@ worker_listen(struct worker *worker)
 }
 
 /*
- * Requests that come at once should find both servers connected; but one that is away must not keep the other's answers from
- * being given.
+ * Requests that come at once should find both servers connected; but one that is away must not keep
+ * the other's answers from being given.
  */
 static void
 worker_report_ready(struct worker *worker)

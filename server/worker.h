@@ -1,7 +1,8 @@
 /*
  * worker: one process that serves HTTP.  It connects after the fork, serves, and drains on TERM.
  *
- * Everything that a handler may need hangs on the one struct worker of its process; nothing is shared with other processes.
+ * Everything that a handler may need hangs on the one struct worker of its process; nothing is shared
+ * with other processes.
  */
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H

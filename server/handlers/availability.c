@@ -1,15 +1,17 @@
 /*
- * availability: who could take a chat now; asked by the customer's beacon, by the blast, and before an extension.
+ * availability: who could take a chat now; asked by the customer's beacon, by the blast, and before an
+ * extension.
  *
- * Each asks the mirror and falls back to the truth; both sides have one definition of "available" (docs/architecture.md).
+ * Each asks the mirror and falls back to the truth; both sides have one definition of "available"
+ * (docs/architecture.md).
  */
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
 
 /*
- * GET /public/bestie-availability: is anyone there?  Asked by everybody, so the answer is computed once for the whole cluster and
- * kept in Valkey for ten seconds, or until somebody comes or goes.
+ * GET /public/bestie-availability: is anyone there?  Asked by everybody, so the answer is computed
+ * once for the whole cluster and kept in Valkey for ten seconds, or until somebody comes or goes.
  */
 static text_fn snapshot_known;
 static step_fn beacon_from_truth;
@@ -121,7 +123,8 @@ list_read(struct request *r, const struct rows *rows)
 }
 
 /*
- * GET /internal/mitras/{}/reachability: is this one there now?  His load does not count: a full mitra can be asked to go on.
+ * GET /internal/mitras/{}/reachability: is this one there now?  His load does not count: a full mitra
+ * can be asked to go on.
  */
 static flag_fn reachable_known;
 static step_fn reachable_from_truth;

@@ -1,8 +1,8 @@
 /*
  * configuration: the operators' settings in app_config.
  *
- * A change is committed, published to every process of every instance, and the snapshot that was computed with the old values is
- * dropped; see limits.c for the receiving end.
+ * A change is committed, published to every process of every instance, and the snapshot that was
+ * computed with the old values is dropped; see limits.c for the receiving end.
  */
 #include "server/reply.h"
 #include "server/request.h"

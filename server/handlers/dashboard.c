@@ -1,8 +1,8 @@
 /*
  * dashboard: GET /internal/dashboard, the numbers of the moment for the control center.
  *
- * The mitras' numbers come from the mirror.  Sessions are not mirrored; theirs are one count over a partial index that holds
- * the open sessions alone, shared by all who look at the same time.
+ * The mitras' numbers come from the mirror.  Sessions are not mirrored; theirs are one count over a
+ * partial index that holds the open sessions alone, shared by all who look at the same time.
  */
 #include "server/reply.h"
 #include "server/request.h"

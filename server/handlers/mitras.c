@@ -78,8 +78,8 @@ created_mirrored(struct request *r)
 /*
  * PATCH /internal/mitras/{} {display_name?, is_active?}.
  *
- * Deactivation is one transaction (offline, logged, every auth session revoked); the mirror then makes the next heartbeat 403
- * without asking PostgreSQL.
+ * Deactivation is one transaction (offline, logged, every auth session revoked); the mirror then makes
+ * the next heartbeat 403 without asking PostgreSQL.
  */
 outcome
 mitras_update(struct request *r)

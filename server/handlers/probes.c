@@ -40,7 +40,8 @@ live_known(struct request *r, const char *mirror)
 }
 
 /*
- * GET /readyz: should traffic come here?  With one of the two servers away it should, as heartbeats or fallbacks still work.
+ * GET /readyz: should traffic come here?  With one of the two servers away it should, as heartbeats or
+ * fallbacks still work.
  */
 outcome
 probe_ready(struct request *r)

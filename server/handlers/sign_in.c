@@ -1,7 +1,8 @@
 /*
  * sign_in: by what a customer can sign in here.
  *
- * GET /api/shared/auth-providers lists a provider if this server has its route; an app shows no button that leads nowhere.
+ * GET /api/shared/auth-providers lists a provider if this server has its route; an app shows no button
+ * that leads nowhere.
  */
 #include "server/reply.h"
 #include "server/request.h"

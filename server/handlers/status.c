@@ -8,8 +8,9 @@
 /*
  * POST /api/mitra/status/online and /offline.
  *
- * PostgreSQL first: the function flips the flag, logs it once and returns the answer with the mirror state and its version.
- * Then Valkey, best effort: it refuses a version older than its own, so workers may race here.
+ * PostgreSQL first: the function flips the flag, logs it once and returns the answer with the mirror
+ * state and its version. Then Valkey, best effort: it refuses a version older than its own, so workers
+ * may race here.
  */
 static rows_fn online_committed;
 static rows_fn offline_committed;
@@ -50,7 +51,8 @@ status_mirrored(struct request *r)
 }
 
 /*
- * POST /api/mitra/status/heartbeat: "I am still here", twice a minute from every app.  No SQL as long as the mirror knows him.
+ * POST /api/mitra/status/heartbeat: "I am still here", twice a minute from every app.  No SQL as long
+ * as the mirror knows him.
  */
 static flag_fn heartbeat_heard;
 
@@ -67,7 +69,8 @@ heartbeat_heard(struct request *r, bool online)
 }
 
 /*
- * GET /api/mitra/status.  The truth learns of heartbeats in batches only, so the last one is asked of the mirror first.
+ * GET /api/mitra/status.  The truth learns of heartbeats in batches only, so the last one is asked of
+ * the mirror first.
  */
 static text_fn heartbeat_known;
 static rows_fn status_read;
