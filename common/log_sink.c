@@ -19,8 +19,9 @@
 
 enum sink_kind {
 	SINK_UNKNOWN,
-	SINK_CLOSED,   /* there is no stdout */
-	SINK_REOPENED, /* `reopened` is ours alone; a regular file does not make anyone wait anyhow */
+	SINK_CLOSED, /* there is no stdout */
+	SINK_FILE,   /* makes nobody wait; and the shell that opened it may write on where we end */
+	SINK_REOPENED, /* `reopened` is ours alone */
 	SINK_SOCKET,
 	SINK_SPLICED, /* through `staging` */
 	SINK_POLLED,
@@ -66,6 +67,8 @@ find_kind(void)
 		return SINK_CLOSED;
 	if (S_ISSOCK(status.st_mode))
 		return SINK_SOCKET;
+	if (S_ISREG(status.st_mode))
+		return SINK_FILE;
 	reopened = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
 	if (reopened >= 0)
 		return SINK_REOPENED;
@@ -78,6 +81,8 @@ ssize_t
 log_sink_write(const char *bytes, size_t length)
 {
 	switch (kind) {
+	case SINK_FILE:
+		return write(STDOUT_FILENO, bytes, length);
 	case SINK_REOPENED:
 		return write(reopened, bytes, length);
 	case SINK_SOCKET:
