@@ -16,6 +16,8 @@ static struct server server;
 static char folder[256];
 static char ca[300], certificate[300], key[300], foreign_ca[300];
 
+static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 static void
 shell(const char *format, ...)
 {
