@@ -257,10 +257,14 @@ listener_close(struct worker *worker, int kind)
 	evhttp_free(worker->http[kind]);
 }
 
-/* What is still pending is answered 503 by the clients' ends, which call back everything they were asked. */
+/*
+ * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.  What is
+ * still pending is answered 503 by the clients' ends, which call back everything they were asked.
+ */
 static void
 worker_close(struct worker *worker)
 {
+	channel_free(worker->channel);
 	valkey_subscriber_free(worker->subscriber);
 	pg_free(worker->pg);
 	valkey_free(worker->valkey);
@@ -272,7 +276,6 @@ worker_close(struct worker *worker)
 	free(worker->flights);
 	free(worker->beats);
 	token_keys_free(worker->token_keys);
-	channel_free(worker->channel);
 	if (worker->dns != NULL)
 		evdns_base_free(worker->dns, 0);
 	event_base_free(worker->base);
