@@ -109,6 +109,9 @@ mirror_applied_fn(void *argument, const char *error, const struct mirror_applied
 void mirror_apply_as(struct mirror *, const struct mirror_state *, size_t, struct mirror_how,
     mirror_applied_fn *, void *argument);
 
+/* For EVAL by the sweeper: forgets mitras whom the truth does not know. What it takes and answers stands in it. */
+extern const char mirror_forget_script[];
+
 /*
  * For a worker that hears heartbeats: says so in mirror:alive. Call it once a second.  The key lives for 10 s, so a
  * longer time in which nobody listens, or Valkey cannot be reached, starts a new "alive", for which the sweeper

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/mirror.h"
 #include "common/pg.h"
 #include "common/valkey.h"
 #include "sweeper/sweeper.h"
@@ -16,19 +17,6 @@
 #define REMOVE_MAX 500 /* in one script */
 
 static const char *const prefixes[] = { "mitra:heartbeat:", "mitra:capacity:", "mitra:version:" };
-
-/* ARGV: id and the version that was seen, "" if none, for each. Answers how many were removed. */
-static const char remove_script[] =
-    "local removed = 0 "
-    "for i = 1, #ARGV, 2 do"
-    " local id, version = ARGV[i], redis.pcall('GET', 'mitra:version:' .. ARGV[i])"
-    " if (type(version) == 'string' and version or '') == ARGV[i + 1] then"
-    " redis.call('SREM', 'mitras:online', id)"
-    " redis.call('SREM', 'mitras:deactivated', id)"
-    " redis.call('DEL', 'mitra:version:' .. id, 'mitra:capacity:' .. id, 'mitra:heartbeat:' .. id)"
-    " removed = removed + 1 "
-    "end end "
-    "return removed";
 
 static bool
 scan_sets(struct sweeper *s, const struct known *known, const char *set, orphans_fn *found,
@@ -146,7 +134,7 @@ remove_some(struct sweeper *s, struct arena *arena, const char *const *ids, size
 	if (used == 1)
 		return true;
 	batch = valkey_batch_new(s->valkey);
-	sweeper_add_many(batch, arena, "EVAL", remove_script, "", pairs, used);
+	sweeper_add_many(batch, arena, "EVAL", mirror_forget_script, "", pairs, used);
 	removed = sweeper_ask(s, batch);
 	if (!removed)
 		return false;
