@@ -262,7 +262,7 @@ channel_layout(void)
 #include "common/counters.def"
 #undef COUNTER
 	    ";"
-#define GAUGE(name, help) #name ","
+#define GAUGE(kind, name, help) #name ","
 #include "common/gauges.def"
 #undef GAUGE
 	    ;

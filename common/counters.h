@@ -16,7 +16,7 @@ struct counters {
 extern struct counters counters;
 
 struct gauges {
-#define GAUGE(name, help) uint64_t name;
+#define GAUGE(kind, name, help) uint64_t name;
 #include "common/gauges.def"
 #undef GAUGE
 };

@@ -237,21 +237,6 @@ generation_living(const struct generation *generation)
 }
 
 void
-generation_sum(const struct generation *generation, struct channel_metrics *sum)
-{
-	for (size_t i = 0; i < generation->count; i++) {
-		const struct child *child = &generation->children[i];
-
-#define COUNTER(name, help) sum->counters.name += child->counters.name;
-#include "common/counters.def"
-#undef COUNTER
-#define GAUGE(name, help) sum->gauges.name += child->gauges.name;
-#include "common/gauges.def"
-#undef GAUGE
-	}
-}
-
-void
 generation_count(const struct generation *generation, struct channel_metrics *metrics)
 {
 	metrics->generation = (uint32_t)generation->number;

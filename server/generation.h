@@ -61,8 +61,6 @@ void generation_kill(struct generation *);
 /* How many processes there are. */
 size_t generation_living(const struct generation *);
 
-/* Adds what its children have counted and have. */
-void generation_sum(const struct generation *, struct channel_metrics *);
 /* How its children are: sets the number and the states. */
 void generation_count(const struct generation *, struct channel_metrics *);
 /* One status line per child. */

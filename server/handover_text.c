@@ -5,6 +5,7 @@
  *   program 12                                 descriptor, or -1
  *   instance 81234 3 1 0 2 0                   started_ms, restarts, reloads, failures, last number, HUP waiting
  *   counter http_requests 123456               each by its name, as the next program may have others
+ *   latest reseed_duration_milliseconds 12     each gauge that is to outlive its child
  *   settings 1234                              so many bytes of config_save() follow, and a newline
  *   generation 2
  *   listener 5 0 0.0.0.0:3000                  descriptor, kind, address
@@ -43,6 +44,7 @@ take(struct reader *, int values, const char *format, ...) __attribute__((format
 static void expect(struct reader *, bool);
 static void take_head(struct reader *, struct instance *);
 static void take_counter(struct reader *, struct counters *);
+static void take_latest(struct reader *, struct gauges *);
 static void take_settings(struct reader *, const struct instance *, struct config *);
 static struct generation *take_generation(struct reader *, struct config *);
 static void take_listener(struct reader *, struct listeners *);
@@ -64,6 +66,13 @@ handover_text_write(const struct instance *instance, int previous_program, FILE 
 #define COUNTER(name, help) fprintf(out, "counter %s %" PRIu64 "\n", #name, instance->retired.name);
 #include "common/counters.def"
 #undef COUNTER
+#define sum_GAUGE(name)
+#define latest_GAUGE(name)      fprintf(out, "latest %s %" PRIu64 "\n", #name, instance->latest.name);
+#define GAUGE(kind, name, help) kind##_GAUGE(name)
+#include "common/gauges.def"
+#undef GAUGE
+#undef sum_GAUGE
+#undef latest_GAUGE
 	write_settings(&generation->config, out);
 	fprintf(out, "generation %d\n", generation->number);
 	for (size_t i = 0; i < generation->listeners.count; i++) {
@@ -120,6 +129,8 @@ handover_text_read(struct instance *instance, const char *text, size_t length)
 	take_head(&reader, &read);
 	while (next_is(&reader, "counter "))
 		take_counter(&reader, &read.retired);
+	while (next_is(&reader, "latest "))
+		take_latest(&reader, &read.latest);
 	take_settings(&reader, &read, &config);
 	read.running = take_generation(&reader, &config);
 	expect(&reader, next_is(&reader, "end"));
@@ -160,6 +171,20 @@ take_counter(struct reader *reader, struct counters *sum)
 		sum->field = value;
 #include "common/counters.def"
 #undef COUNTER
+}
+
+static void
+take_latest(struct reader *reader, struct gauges *latest)
+{
+	char name[64] = "";
+	uint64_t value = 0;
+
+	take(reader, 2, "latest %63s %" SCNu64, name, &value);
+#define GAUGE(kind, field, help)       \
+	if (strcmp(name, #field) == 0) \
+		latest->field = value;
+#include "common/gauges.def"
+#undef GAUGE
 }
 
 static void

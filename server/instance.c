@@ -6,6 +6,10 @@
 #include "common/channel.h"
 #include "common/clock.h"
 
+static void answer_metrics(const struct instance *, const struct child *);
+static void add_child(struct channel_metrics *, const struct child *);
+static void add_counters(struct counters *sum, const struct counters *counted);
+
 struct generations
 instance_generations(const struct instance *instance)
 {
@@ -19,15 +23,31 @@ instance_generations(const struct instance *instance)
 }
 
 void
-instance_retire(struct instance *instance, const struct child *child)
+instance_hear(struct instance *instance, struct child *child, int64_t now_ms)
 {
-#define COUNTER(name, help) instance->retired.name += child->counters.name;
-#include "common/counters.def"
-#undef COUNTER
+	child_hear(child, now_ms);
+#define sum_GAUGE(name)
+#define latest_GAUGE(name)           \
+	if (child->gauges.name != 0) \
+		instance->latest.name = child->gauges.name;
+#define GAUGE(kind, name, help) kind##_GAUGE(name)
+#include "common/gauges.def"
+#undef GAUGE
+#undef sum_GAUGE
+#undef latest_GAUGE
+	if (child->asked_metrics)
+		answer_metrics(instance, child);
+	child->asked_metrics = false;
 }
 
 void
-instance_answer_metrics(const struct instance *instance, const struct child *child)
+instance_retire(struct instance *instance, const struct child *child)
+{
+	add_counters(&instance->retired, &child->counters);
+}
+
+static void
+answer_metrics(const struct instance *instance, const struct child *child)
 {
 	struct generations generations = instance_generations(instance);
 	const struct generation *current = instance->running ? instance->running
@@ -36,8 +56,10 @@ instance_answer_metrics(const struct instance *instance, const struct child *chi
 	struct channel_metrics *metrics = &packet.metrics;
 
 	metrics->counters = instance->retired;
+	metrics->gauges = instance->latest;
 	for (size_t i = 0; i < generations.count; i++)
-		generation_sum(generations.all[i], metrics);
+		for (size_t j = 0; j < generations.all[i]->count; j++)
+			add_child(metrics, &generations.all[i]->children[j]);
 	metrics->restarts = instance->restarts;
 	metrics->reloads = instance->reloads;
 	metrics->reload_failures = instance->reload_failures;
@@ -47,6 +69,27 @@ instance_answer_metrics(const struct instance *instance, const struct child *chi
 	if (instance->stopping)
 		metrics->children_draining = (uint32_t)generation_living(instance->stopping);
 	channel_write(child->channel, CHANNEL_METRICS, &packet);
+}
+
+static void
+add_child(struct channel_metrics *metrics, const struct child *child)
+{
+	add_counters(&metrics->counters, &child->counters);
+#define sum_GAUGE(name) metrics->gauges.name += child->gauges.name;
+#define latest_GAUGE(name)
+#define GAUGE(kind, name, help) kind##_GAUGE(name)
+#include "common/gauges.def"
+#undef GAUGE
+#undef sum_GAUGE
+#undef latest_GAUGE
+}
+
+static void
+add_counters(struct counters *sum, const struct counters *counted)
+{
+#define COUNTER(name, help) sum->name += counted->name;
+#include "common/counters.def"
+#undef COUNTER
 }
 
 void

@@ -30,6 +30,7 @@ struct instance {
 	uint64_t reloads;
 	uint64_t reload_failures;
 	struct counters retired; /* counted by children that have ended */
+	struct gauges latest;    /* of the gauges of this kind */
 	struct reload reload;
 };
 
@@ -41,10 +42,10 @@ struct generations {
 
 struct generations instance_generations(const struct instance *);
 
+/* Reads what a child has to say, and answers if it asks. */
+void instance_hear(struct instance *, struct child *, int64_t now_ms);
 /* Before a child's place is emptied: keeps what it has counted. */
 void instance_retire(struct instance *, const struct child *);
-/* Sends the child the sum of everything. */
-void instance_answer_metrics(const struct instance *, const struct child *);
 /* "public 0.0.0.0:3000, 2 workers, generation 1": what runs, for people. */
 void instance_describe(const struct instance *, char *text, size_t size);
 /* Tells every sweeper to read the truth again. */

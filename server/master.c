@@ -230,14 +230,8 @@ hear(struct instance *instance)
 	int64_t now_ms = clock_monotonic_ms();
 
 	for (size_t i = 0; i < generations.count; i++)
-		for (size_t j = 0; j < generations.all[i]->count; j++) {
-			struct child *child = &generations.all[i]->children[j];
-
-			child_hear(child, now_ms);
-			if (child->asked_metrics)
-				instance_answer_metrics(instance, child);
-			child->asked_metrics = false;
-		}
+		for (size_t j = 0; j < generations.all[i]->count; j++)
+			instance_hear(instance, &generations.all[i]->children[j], now_ms);
 	reload_hear(&instance->reload);
 }
 
@@ -271,7 +265,7 @@ bury_child(
 {
 	int64_t now_ms = clock_monotonic_ms();
 
-	child_hear(child, now_ms);
+	instance_hear(instance, child, now_ms);
 	instance_retire(instance, child);
 	instance->restarts += generation->state != GENERATION_STOPPING;
 	generation_child_ended(generation, child, status, now_ms);
