@@ -20,6 +20,7 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "common/pg_private.h"
+#include "common/series.h"
 
 #define SLOW_MS 20
 #define NO_ROOM INT_MAX
@@ -132,7 +133,9 @@ pg_submit(struct pg *pool, int statement, int arguments, const char *const *valu
 	submission->statement = statement;
 	submission->done = done;
 	submission->argument = argument;
-	submission->deadline_ms = clock_monotonic_ms() + pool->config->database_timeout_ms;
+	submission->submitted_us = clock_monotonic_us();
+	submission->deadline_ms =
+	    submission->submitted_us / 1000 + pool->config->database_timeout_ms;
 	pool->pending++;
 	if (pool->closing || is_down(pool)) {
 		pg_end(pool, submission, PG_UNAVAILABLE);
@@ -254,6 +257,7 @@ pg_complete(struct pg *pool, struct pg_submission *submission, enum pg_status st
     const struct rows *rows)
 {
 	pool->pending--;
+	histogram_observe(&series.postgres, clock_monotonic_us() - submission->submitted_us);
 	submission->done(submission->argument, status, rows);
 	free(submission);
 }

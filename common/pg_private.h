@@ -34,6 +34,7 @@ struct pg_lookup;
 
 struct pg_submission {
 	STAILQ_ENTRY(pg_submission) link;
+	int64_t submitted_us; /* monotonic */
 	int64_t
 	    deadline_ms; /* monotonic; the same span for all, so that every list is in order of deadlines */
 	pg_done_fn *done;

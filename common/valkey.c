@@ -26,6 +26,7 @@
 #include "common/config.h"
 #include "common/counters.h"
 #include "common/log.h"
+#include "common/series.h"
 #include "common/valkey_link.h"
 #include "common/valkey_resp.h"
 
@@ -49,6 +50,7 @@ struct valkey_batch {
 	size_t count;              /* of commands */
 	redisReply **replies;      /* room for `count`, from valkey_send() on */
 	size_t replied;
+	int64_t sent_us; /* monotonic */
 	int64_t deadline_ms;
 	bool excused; /* its deadline was noticed late, once */
 	bool failed;
@@ -202,7 +204,8 @@ valkey_send(struct valkey_batch *batch, valkey_done_fn *done, void *argument)
 
 	batch->done = done;
 	batch->argument = argument;
-	batch->deadline_ms = clock_monotonic_ms() + v->timeout_ms;
+	batch->sent_us = clock_monotonic_us();
+	batch->deadline_ms = batch->sent_us / 1000 + v->timeout_ms;
 	v->pending++;
 	if (batch->count == 0 || v->state == DOWN) {
 		batch->failed = v->state == DOWN;
@@ -278,6 +281,7 @@ link_replied(void *argument, redisReply *reply)
 	}
 	if (oldest->replied == oldest->count) {
 		STAILQ_REMOVE_HEAD(&v->in_flight, entry);
+		histogram_observe(&series.valkey, clock_monotonic_us() - oldest->sent_us);
 		finish(v, oldest);
 	}
 }

@@ -16,9 +16,11 @@
 #include "common/clock.h"
 #include "common/counters.h"
 #include "common/log.h"
+#include "common/series.h"
 #include "server/framing.h"
 #include "server/request.h"
 #include "server/routes.h"
+#include "server/statuses.h"
 
 struct problem_row {
 	const char *code;
@@ -56,17 +58,32 @@ reason_of(int status)
 
 /* One line for each request. It names the route, never the path: ids and queries do not belong in a log. */
 static void
-log_access(const struct request *r, int status)
+log_access(const struct request *r, int status, int64_t duration_us)
 {
-	int64_t duration_us = clock_monotonic_us() - r->started_us;
+	struct log_field fields[] = {
+		LOG_NUMBER("status", status),
+		LOG_NUMBER("duration_us", duration_us),
+		LOG_TEXT("request_id", r->id),
+		LOG_TEXT("logging.googleapis.com/trace", r->trace),
+	};
 
 	if (!log_enabled(SEVERITY_INFO))
 		return;
-	log_event(SEVERITY_INFO,
-	    LOG_FIELDS(LOG_NUMBER("status", status), LOG_NUMBER("duration_us", duration_us),
-		LOG_TEXT("request_id", r->id)),
-	    "%s %s %d", method_name(evhttp_request_get_command(r->http)),
-	    r->route == NULL ? "-" : r->route->path, status);
+	log_write(SEVERITY_INFO, fields, r->trace[0] == '\0' ? 3 : 4, "%s %s %d",
+	    method_name(evhttp_request_get_command(r->http)), r->route == NULL ? "-" : r->route->path,
+	    status);
+}
+
+static void
+observe(const struct request *r, int status)
+{
+	int64_t duration_us = clock_monotonic_us() - r->started_us;
+	int route = route_index(r->route);
+
+	counters.http_requests++;
+	series.statuses[route][status_index(status)]++;
+	histogram_observe(&series.routes[route], duration_us);
+	log_access(r, status, duration_us);
 }
 
 void
@@ -88,8 +105,7 @@ reply_send(struct request *r, int status, const char *content_type, const char *
 	reply_header(r, "X-Request-Id", r->id);
 	if (r->worker->draining || framing_should_close(r->http))
 		reply_header(r, "Connection", "close");
-	log_access(r, status);
-	counters.http_requests++;
+	observe(r, status);
 	evhttp_send_reply(r->http, status, reason_of(status), body);
 	evbuffer_free(body);
 	request_free(r);

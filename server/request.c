@@ -22,6 +22,21 @@ struct fault {
 	const char *detail;
 };
 
+/*
+ * W3C traceparent is "00-<32 digits>-…", the older X-Cloud-Trace-Context "<32 digits>/…".  Whatever else
+ * stands there is nobody's trace.
+ */
+static void
+trace_take(struct request *r, struct evkeyvalq *headers)
+{
+	const char *parent = evhttp_find_header(headers, "traceparent");
+	const char *cloud = evhttp_find_header(headers, "X-Cloud-Trace-Context");
+	const char *id = parent != NULL && strncmp(parent, "00-", 3) == 0 ? parent + 3 : cloud;
+
+	if (id != NULL && strspn(id, "0123456789abcdef") == TRACE_SIZE - 1)
+		memcpy(r->trace, id, TRACE_SIZE - 1);
+}
+
 struct request *
 request_new(struct worker *worker, struct evhttp_request *http, enum boot_listener_kind listener)
 {
@@ -39,6 +54,7 @@ request_new(struct worker *worker, struct evhttp_request *http, enum boot_listen
 		memcpy(r->id, given, strlen(given) + 1);
 	else
 		request_id_new(r->id);
+	trace_take(r, headers);
 	worker->requests_pending++;
 	return r;
 }

@@ -24,6 +24,7 @@ struct fault;
 struct route;
 struct rows;
 
+#define TRACE_SIZE 33 /* 32 hexadecimal digits and a NUL */
 #define UUID_SIZE 37 /* 36 characters in lower case and a NUL */
 
 enum user_type {
@@ -68,9 +69,11 @@ struct request {
 	struct mirror_state *written; /* the states under way to the mirror */
 	size_t written_count;
 	struct mirror_totals totals; /* kept by one step for a later one */
+	bool totals_known;
 	struct request *sharing;     /* the next one in the same flight or batch */
 
 	char id[REQUEST_ID_SIZE];
+	char trace[TRACE_SIZE]; /* the load balancer's trace id, "" if it sent none */
 };
 
 struct request *request_new(struct worker *, struct evhttp_request *, enum boot_listener_kind);

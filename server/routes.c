@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/series.h"
+
 static const struct route routes[] = {
 #define ROUTE(method, path, handler, listener, caller, body) \
 	{ EVHTTP_REQ_##method, path, handler, ON_##listener, FOR_##caller, BODY_##body },
@@ -18,6 +20,8 @@ static const struct route routes[] = {
 
 #define ROUTES  (sizeof(routes) / sizeof(routes[0]))
 #define BUCKETS 256
+
+_Static_assert(ROUTES < SERIES_ROUTES, "series.h has no room for all");
 
 static struct {
 	int16_t first[BUCKETS];    /* index of the first static route of a bucket, -1 if none */
@@ -141,4 +145,19 @@ routes_allow(struct arena *arena, unsigned mask)
 			list = arena_printf(
 			    arena, "%s%s%s", list, *list == '\0' ? "" : ", ", methods[i].name);
 	return list;
+}
+
+int
+route_index(const struct route *route)
+{
+	return route == NULL ? 0 : (int)(route - routes) + 1;
+}
+
+const char *
+route_labels(struct arena *arena, int index)
+{
+	if (index < 1 || index > (int)ROUTES)
+		return "route=\"none\",method=\"\",";
+	return arena_printf(arena, "route=\"%s\",method=\"%s\",", routes[index - 1].path,
+	    method_name(routes[index - 1].method));
 }

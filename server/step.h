@@ -16,6 +16,7 @@
 #include "common/mirror.h"
 #include "common/pg.h"
 
+struct channel_metrics;
 struct request;
 struct worker;
 
@@ -31,6 +32,7 @@ typedef outcome step_fn(struct request *);
 typedef outcome rows_fn(struct request *, const struct rows *);
 typedef outcome text_fn(struct request *, const char *);
 typedef outcome flag_fn(struct request *, bool);
+typedef outcome metrics_fn(struct request *, const struct channel_metrics *);
 typedef outcome available_fn(
     struct request *, const struct mirror_available *, size_t, const struct mirror_totals *);
 
@@ -40,6 +42,7 @@ union step_next {
 	text_fn *text;
 	flag_fn *flag;
 	available_fn *available;
+	metrics_fn *metrics;
 };
 
 enum statement {
@@ -118,6 +121,9 @@ outcome mirror_read_state(struct request *, text_fn *next);
  */
 outcome mitra_beat(struct request *, flag_fn *next);
 struct beats *beats_new(struct worker *);
+
+/* What the master knows of the whole instance; NULL if it does not answer in time. */
+outcome master_ask_metrics(struct request *, metrics_fn *next);
 
 /* Tells every process that these keys of app_config changed (a JSON array), and reads them again here. */
 outcome config_publish(struct request *, const char *keys, step_fn *next);

@@ -144,30 +144,3 @@ mirror_read_state(struct request *r, text_fn *next)
 	valkey_send(batch, state_done, r);
 	return step_waiting_();
 }
-
-static void
-published(void *argument, const char *error, redisReply *const *replies)
-{
-	struct request *r = argument;
-
-	if (error != NULL)
-		log_event(SEVERITY_WARNING, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
-		    "config:invalidate could not be published, other processes learn of it when "
-		    "Valkey is back: %s",
-		    error);
-	(void)r->next.step(r);
-}
-
-outcome
-config_publish(struct request *r, const char *keys, step_fn *next)
-{
-	struct valkey_batch *batch = valkey_batch_new(r->worker->valkey);
-
-	r->next.step = next;
-	app_config_reload(r->worker->app_config);
-	valkey_add(batch, "DEL", "availability:snapshot", NULL);
-	valkey_add(batch, "PUBLISH", "config:invalidate",
-	    arena_printf(&r->arena, "{\"keys\":%s}", keys), NULL);
-	valkey_send(batch, published, r);
-	return step_waiting_();
-}
