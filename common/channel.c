@@ -127,6 +127,7 @@ send_tick(struct channel *channel)
 		channel->on_tick(channel->on_tick_argument);
 	packet.tick.counters = counters;
 	packet.tick.gauges = gauges;
+	packet.tick.series = series;
 	memcpy(packet.tick.status, channel->status, sizeof(packet.tick.status));
 	channel_write(channel->fd, CHANNEL_TICK, &packet);
 }
@@ -273,6 +274,8 @@ channel_layout(void)
 	layout = UINT64_C(14695981039346656037) ^ sizeof(struct channel_packet) ^
 		 sizeof(struct channel_metrics) << 16;
 	for (const char *byte = names; *byte; byte++)
+		layout = (layout ^ (unsigned char)*byte) * UINT64_C(1099511628211);
+	for (const char *byte = series_names; *byte; byte++)
 		layout = (layout ^ (unsigned char)*byte) * UINT64_C(1099511628211);
 	return layout;
 }

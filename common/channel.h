@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "common/counters.h"
+#include "common/series.h"
 
 struct channel;
 struct event_base;
@@ -25,8 +26,9 @@ struct event_base;
 struct channel_metrics {
 	struct counters counters; /* children that have ended are in it */
 	struct gauges gauges;
-	uint64_t restarts; /* children replaced since the first start */
-	uint64_t reloads;  /* that succeeded */
+	struct series series; /* since the last reload */
+	uint64_t restarts;    /* children replaced since the first start */
+	uint64_t reloads;     /* that succeeded */
 	uint64_t reload_failures;
 	uint64_t uptime_seconds; /* since the first start: a reload does not reset it */
 	uint32_t generation;
@@ -71,6 +73,7 @@ enum channel_kind {
 struct channel_tick {
 	struct counters counters;
 	struct gauges gauges;
+	struct series series;
 	char status[CHANNEL_STATUS_SIZE];
 };
 

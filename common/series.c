@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 struct series series;
+const char *series_names = "";
 
 const int64_t series_bounds_us[SERIES_BOUNDS] = { 100, 250, 500, 1000, 2500, 5000, 10000, 25000,
 	50000, 100000, 250000, 500000, 1000000, 2500000 };

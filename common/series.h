@@ -18,7 +18,8 @@
 extern const int64_t series_bounds_us[SERIES_BOUNDS];
 
 struct histogram {
-	uint64_t buckets[SERIES_BOUNDS + 1]; /* not cumulative; the last has what is beyond all bounds */
+	uint64_t
+	    buckets[SERIES_BOUNDS + 1]; /* not cumulative; the last has what is beyond all bounds */
 	uint64_t sum_us;
 };
 
@@ -30,6 +31,9 @@ struct series {
 };
 
 extern struct series series;
+
+/* What the routes' numbers stand for, in any words; main sets it before it forks. Two programs that differ in it do not add up. */
+extern const char *series_names;
 
 void histogram_observe(struct histogram *, int64_t duration_us);
 void series_add(struct series *sum, const struct series *more);

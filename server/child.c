@@ -193,6 +193,7 @@ child_hear(struct child *child, int64_t now_ms)
 			continue;
 		child->counters = packet.tick.counters;
 		child->gauges = packet.tick.gauges;
+		child->series = packet.tick.series;
 		memcpy(child->status, packet.tick.status, sizeof(child->status));
 		child->status[sizeof(child->status) - 1] = '\0';
 	}
@@ -250,6 +251,7 @@ child_ended(struct child *child, bool unasked, int64_t now_ms)
 	child->aborted_ms = 0;
 	child->counters = (struct counters){ 0 };
 	child->gauges = (struct gauges){ 0 };
+	child->series = (struct series){ 0 };
 	child->status[0] = '\0';
 }
 

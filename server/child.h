@@ -35,6 +35,7 @@ struct child {
 	int64_t retry_ms;         /* when an empty place may be filled again */
 	struct counters counters; /* as of the last tick */
 	struct gauges gauges;
+	struct series series;
 	char status[CHANNEL_STATUS_SIZE];
 };
 

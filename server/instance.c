@@ -44,6 +44,7 @@ void
 instance_retire(struct instance *instance, const struct child *child)
 {
 	add_counters(&instance->retired, &child->counters);
+	series_add(&instance->retired_series, &child->series);
 }
 
 static void
@@ -57,6 +58,7 @@ answer_metrics(const struct instance *instance, const struct child *child)
 
 	metrics->counters = instance->retired;
 	metrics->gauges = instance->latest;
+	metrics->series = instance->retired_series;
 	for (size_t i = 0; i < generations.count; i++)
 		for (size_t j = 0; j < generations.all[i]->count; j++)
 			add_child(metrics, &generations.all[i]->children[j]);
@@ -75,6 +77,7 @@ static void
 add_child(struct channel_metrics *metrics, const struct child *child)
 {
 	add_counters(&metrics->counters, &child->counters);
+	series_add(&metrics->series, &child->series);
 #define sum_GAUGE(name) metrics->gauges.name += child->gauges.name;
 #define latest_GAUGE(name)
 #define GAUGE(kind, name, help) kind##_GAUGE(name)

@@ -29,8 +29,9 @@ struct instance {
 	uint64_t restarts;
 	uint64_t reloads;
 	uint64_t reload_failures;
-	struct counters retired; /* counted by children that have ended */
-	struct gauges latest;    /* of the gauges of this kind */
+	struct counters retired;      /* counted by children that have ended */
+	struct gauges latest;         /* of the gauges of this kind */
+	struct series retired_series; /* since the last reload */
 	struct reload reload;
 };
 

@@ -10,11 +10,13 @@
 #include "common/boot.h"
 #include "common/config.h"
 #include "common/log.h"
+#include "common/series.h"
 #include "schema/migrate.h"
 #include "server/handover.h"
 #include "server/instance.h"
 #include "server/master.h"
 #include "server/program.h"
+#include "server/routes.h"
 #include "server/title.h"
 #include "server/token.h"
 #include "server/version.h"
@@ -81,6 +83,7 @@ main(int argc, char **argv)
 	if (!invocation.arguments)
 		fatal("out of memory");
 	title_init(argc, argv);
+	series_names = routes_names;
 	command = parse(&invocation, argc, invocation.argv) ? find_command(&invocation) : NULL;
 	if (command)
 		status = run(command, &invocation);

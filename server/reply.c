@@ -70,8 +70,8 @@ log_access(const struct request *r, int status, int64_t duration_us)
 	if (!log_enabled(SEVERITY_INFO))
 		return;
 	log_write(SEVERITY_INFO, fields, r->trace[0] == '\0' ? 3 : 4, "%s %s %d",
-	    method_name(evhttp_request_get_command(r->http)), r->route == NULL ? "-" : r->route->path,
-	    status);
+	    method_name(evhttp_request_get_command(r->http)),
+	    r->route == NULL ? "-" : r->route->path, status);
 }
 
 static void

@@ -41,8 +41,8 @@ struct request *
 request_new(struct worker *worker, struct evhttp_request *http, enum boot_listener_kind listener)
 {
 	struct request *r = calloc(1, sizeof(*r));
-	const char *given = evhttp_find_header(
-	    evhttp_request_get_input_headers(http), "X-Request-Id");
+	struct evkeyvalq *headers = evhttp_request_get_input_headers(http);
+	const char *given = evhttp_find_header(headers, "X-Request-Id");
 
 	if (r == NULL)
 		fatal("out of memory");

@@ -25,7 +25,7 @@ struct route;
 struct rows;
 
 #define TRACE_SIZE 33 /* 32 hexadecimal digits and a NUL */
-#define UUID_SIZE 37 /* 36 characters in lower case and a NUL */
+#define UUID_SIZE  37 /* 36 characters in lower case and a NUL */
 
 enum user_type {
 	USER_NONE,
@@ -70,7 +70,7 @@ struct request {
 	size_t written_count;
 	struct mirror_totals totals; /* kept by one step for a later one */
 	bool totals_known;
-	struct request *sharing;     /* the next one in the same flight or batch */
+	struct request *sharing; /* the next one in the same flight or batch */
 
 	char id[REQUEST_ID_SIZE];
 	char trace[TRACE_SIZE]; /* the load balancer's trace id, "" if it sent none */

@@ -18,6 +18,12 @@ static const struct route routes[] = {
 #undef ROUTE
 };
 
+const char routes_names[] =
+#define ROUTE(method, path, ...) #method " " path ","
+#include "server/routes.def"
+#undef ROUTE
+    ;
+
 #define ROUTES  (sizeof(routes) / sizeof(routes[0]))
 #define BUCKETS 256
 

@@ -58,6 +58,8 @@ routes_find(enum boot_listener_kind, enum evhttp_cmd_type, const char *path, boo
 const char *routes_allow(struct arena *, unsigned methods);
 const char *method_name(enum evhttp_cmd_type);
 
+/* All routes, in one text: what a route's number means. */
+extern const char routes_names[];
 /* A route's number for counting (common/series.h): 0 is "no route", the first row of routes.def is 1. */
 int route_index(const struct route *);
 /* `route="/livez",method="GET",` */

@@ -3,12 +3,13 @@
 
 #include "common/series.h"
 
-static const int statuses[] = { 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415,
-	423, 429, 500, 503, 0 };
+static const int statuses[] = { 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413,
+	415, 423, 429, 500, 503, 0 };
 
 #define LAST ((int)(sizeof(statuses) / sizeof(statuses[0])) - 1)
 
-_Static_assert(sizeof(statuses) / sizeof(statuses[0]) <= SERIES_STATUSES, "series.h has no room for all");
+_Static_assert(
+    sizeof(statuses) / sizeof(statuses[0]) <= SERIES_STATUSES, "series.h has no room for all");
 
 int
 status_index(int status)

@@ -29,7 +29,8 @@ static outcome metrics_reply(struct request *, const struct channel_metrics *);
 outcome
 metrics_get(struct request *r)
 {
-	return mirror_read_available(r, "[metrics] valkey unavailable", mitras_known, mitras_unknown);
+	return mirror_read_available(
+	    r, "[metrics] valkey unavailable", mitras_known, mitras_unknown);
 }
 
 static outcome
@@ -58,7 +59,8 @@ metrics_known(struct request *r, const struct channel_metrics *metrics)
 static void
 head(struct evbuffer *out, const char *name, const char *type, const char *help)
 {
-	evbuffer_add_printf(out, "# HELP mitrad_%s %s.\n# TYPE mitrad_%s %s\n", name, help, name, type);
+	evbuffer_add_printf(
+	    out, "# HELP mitrad_%s %s.\n# TYPE mitrad_%s %s\n", name, help, name, type);
 }
 
 static void
@@ -70,7 +72,8 @@ single(struct evbuffer *out, const char *name, const char *type, const char *hel
 
 /* `labels` is "" or `route="/x",method="GET",`. */
 static void
-histogram(struct evbuffer *out, const char *name, const char *labels, const struct histogram *histogram)
+histogram(
+    struct evbuffer *out, const char *name, const char *labels, const struct histogram *histogram)
 {
 	size_t length = strlen(labels);
 	unsigned long long sum = 0;
@@ -79,7 +82,8 @@ histogram(struct evbuffer *out, const char *name, const char *labels, const stru
 		sum += histogram->buckets[i];
 		evbuffer_add_printf(out, "mitrad_%s_bucket{%sle=\"", name, labels);
 		if (i < SERIES_BOUNDS)
-			evbuffer_add_printf(out, "%g\"} %llu\n", (double)series_bounds_us[i] / 1e6, sum);
+			evbuffer_add_printf(
+			    out, "%g\"} %llu\n", (double)series_bounds_us[i] / 1e6, sum);
 		else
 			evbuffer_add_printf(out, "+Inf\"} %llu\n", sum);
 	}
@@ -89,7 +93,8 @@ histogram(struct evbuffer *out, const char *name, const char *labels, const stru
 
 	evbuffer_add_printf(out, "mitrad_%s_sum%s%.*s%s %.6f\n", name, open, shown, labels, close,
 	    (double)histogram->sum_us / 1e6);
-	evbuffer_add_printf(out, "mitrad_%s_count%s%.*s%s %llu\n", name, open, shown, labels, close, sum);
+	evbuffer_add_printf(
+	    out, "mitrad_%s_count%s%.*s%s %llu\n", name, open, shown, labels, close, sum);
 }
 
 static bool
@@ -108,18 +113,21 @@ http_series(struct evbuffer *out, struct request *r, const struct series *all)
 	for (int route = 0; route < SERIES_ROUTES; route++)
 		for (int i = 0; i < SERIES_STATUSES; i++)
 			if (all->statuses[route][i] > 0)
-				evbuffer_add_printf(out, "mitrad_http_responses_total{%sstatus=\"%d\"} %llu\n",
+				evbuffer_add_printf(out,
+				    "mitrad_http_responses_total{%sstatus=\"%d\"} %llu\n",
 				    route_labels(&r->arena, route), status_at(i),
 				    (unsigned long long)all->statuses[route][i]);
-	head(out, "http_request_duration_seconds", "histogram", "From a request's dispatch to its answer");
+	head(out, "http_request_duration_seconds", "histogram",
+	    "From a request's dispatch to its answer");
 	for (int route = 0; route < SERIES_ROUTES; route++)
 		if (has_any(&all->routes[route]))
-			histogram(out, "http_request_duration_seconds", route_labels(&r->arena, route),
-			    &all->routes[route]);
-	head(out, "postgres_duration_seconds", "histogram", "From a statement's submission to its end");
-	histogram(out, "postgres_duration_seconds", "", &all->postgres);
-	head(out, "valkey_duration_seconds", "histogram", "From a batch's sending to its replies");
-	histogram(out, "valkey_duration_seconds", "", &all->valkey);
+			histogram(out, "http_request_duration_seconds",
+			    route_labels(&r->arena, route), &all->routes[route]);
+	head(out, "postgres_latency_seconds", "histogram",
+	    "From a statement's submission to its end");
+	histogram(out, "postgres_latency_seconds", "", &all->postgres);
+	head(out, "valkey_latency_seconds", "histogram", "From a batch's sending to its replies");
+	histogram(out, "valkey_latency_seconds", "", &all->valkey);
 }
 
 static void
@@ -127,9 +135,11 @@ process_facts(struct evbuffer *out, const struct channel_metrics *m)
 {
 	head(out, "build_info", "gauge", "What runs");
 	evbuffer_add_printf(out, "mitrad_build_info{version=\"%s\"} 1\n", MITRAD_VERSION);
-	single(out, "uptime_seconds", "gauge", "Since the server's first start, reloads included", m->uptime_seconds);
+	single(out, "uptime_seconds", "gauge", "Since the server's first start, reloads included",
+	    m->uptime_seconds);
 	single(out, "generation", "gauge", "Raised by each reload", m->generation);
-	single(out, "process_restarts_total", "counter", "Children that died and were replaced", m->restarts);
+	single(out, "process_restarts_total", "counter", "Children that died and were replaced",
+	    m->restarts);
 	single(out, "reloads_total", "counter", "Reloads that succeeded", m->reloads);
 	single(out, "reload_failures_total", "counter", "Reloads that did not", m->reload_failures);
 	head(out, "children", "gauge", "Children by state");
@@ -137,6 +147,35 @@ process_facts(struct evbuffer *out, const struct channel_metrics *m)
 	    "mitrad_children{state=\"wanted\"} %u\nmitrad_children{state=\"ready\"} %u\n"
 	    "mitrad_children{state=\"backing_off\"} %u\nmitrad_children{state=\"draining\"} %u\n",
 	    m->children, m->children_ready, m->children_backing_off, m->children_draining);
+}
+
+/* The passes of the sweeper that holds the lease; 0 means that it has not succeeded here yet. */
+static void
+sweeps(struct evbuffer *out, const struct gauges *g)
+{
+	const struct {
+		const char *name;
+		uint64_t success_timestamp_seconds, duration_milliseconds;
+	} passes[] = {
+		{ "auto_offline", g->auto_offline_success_timestamp_seconds,
+		    g->auto_offline_duration_milliseconds },
+		{ "heartbeats", g->heartbeat_mirror_success_timestamp_seconds,
+		    g->heartbeat_mirror_duration_milliseconds },
+		{ "reseed", g->reseed_success_timestamp_seconds, g->reseed_duration_milliseconds },
+		{ "deadlines", g->deadlines_success_timestamp_seconds,
+		    g->deadlines_duration_milliseconds },
+	};
+
+	head(out, "sweep_last_success_timestamp_seconds", "gauge",
+	    "When a pass of the sweeper last succeeded");
+	for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+		evbuffer_add_printf(out,
+		    "mitrad_sweep_last_success_timestamp_seconds{sweep=\"%s\"} %llu\n",
+		    passes[i].name, (unsigned long long)passes[i].success_timestamp_seconds);
+	head(out, "sweep_duration_seconds", "gauge", "How long it took then");
+	for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]); i++)
+		evbuffer_add_printf(out, "mitrad_sweep_duration_seconds{sweep=\"%s\"} %.3f\n",
+		    passes[i].name, (double)passes[i].duration_milliseconds / 1000);
 }
 
 static outcome
@@ -150,11 +189,17 @@ metrics_reply(struct request *r, const struct channel_metrics *m)
 #define COUNTER(name, help) single(out, #name "_total", "counter", help, m->counters.name);
 #include "common/counters.def"
 #undef COUNTER
-#define GAUGE(kind, name, help) single(out, #name, "gauge", help, m->gauges.name);
+#define sum_GAUGE(name, help)    single(out, #name, "gauge", help, m->gauges.name);
+#define latest_GAUGE(name, help) /* the sweeper's; see sweeps() */
+#define GAUGE(kind, name, help)  kind##_GAUGE(name, help)
 #include "common/gauges.def"
 #undef GAUGE
+#undef sum_GAUGE
+#undef latest_GAUGE
+	sweeps(out, &m->gauges);
 	if (r->totals_known) {
-		single(out, "online_mitras", "gauge", "Mitras who are online", (uint64_t)r->totals.online);
+		single(out, "online_mitras", "gauge", "Mitras who are online",
+		    (uint64_t)r->totals.online);
 		single(out, "available_mitras", "gauge", "Mitras who could take a chat now",
 		    (uint64_t)r->totals.available);
 		single(out, "deactivated_mitras", "gauge", "Mitras whose account is not active",
