@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -18,29 +17,45 @@ struct event_base *base;
 int fixture_timeout_ms = TIMEOUT_MS;
 
 static struct event *ticker; /* keeps the loop turning */
-static int log_file = -1;
-static off_t log_start; /* of the test that runs */
+static int log_pipe = -1;    /* its end for reading */
+static char logged[1 << 20]; /* by the test that runs, and a NUL */
+static size_t logged_length;
 
 static void
 tick(evutil_socket_t fd, short what, void *argument)
 {
 }
 
-/* The log opens stdout for itself: so it keeps the file that stood there meanwhile. */
+/* The log opens anew the pipe that it finds as its stdout, and keeps it. */
 static void
 catch_log(void)
 {
 	int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	int ends[2];
 
-	log_file = memfd_create("log", MFD_CLOEXEC);
-	MUST(out >= 0 && log_file >= 0);
+	MUST(out >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+	log_pipe = ends[0];
 	fflush(stdout);
-	MUST(dup2(log_file, STDOUT_FILENO) == STDOUT_FILENO);
+	MUST(dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO);
 	log_init(SEVERITY_DEBUG, FORMAT_TEXT);
 	log_info("caught");
 	log_flush();
 	MUST(dup2(out, STDOUT_FILENO) == STDOUT_FILENO);
 	close(out);
+	close(ends[1]);
+}
+
+static void
+read_log(void)
+{
+	ssize_t length;
+
+	log_flush();
+	while (
+	    logged_length < sizeof(logged) - 1 && (length = read(log_pipe, logged + logged_length,
+						       sizeof(logged) - 1 - logged_length)) > 0)
+		logged_length += (size_t)length;
+	logged[logged_length] = '\0';
 }
 
 void
@@ -48,10 +63,10 @@ fixture_begin(void)
 {
 	static const struct timeval every = { 0, 2000 };
 
-	if (log_file < 0)
+	if (log_pipe < 0)
 		catch_log();
-	log_flush();
-	log_start = lseek(log_file, 0, SEEK_END);
+	read_log();
+	logged_length = 0;
 	base = event_base_new();
 	ticker = event_new(base, -1, EV_PERSIST, tick, NULL);
 	MUST(event_add(ticker, &every) == 0);
@@ -67,15 +82,8 @@ fixture_end(void)
 void
 fixture_gave_up(const char *file, int line, const char *condition)
 {
-	char bytes[4096];
-	ssize_t length;
-
-	printf("%s:%d: never came true: %s\nlog:\n", file, line, condition);
-	log_flush();
-	while ((length = pread(log_file, bytes, sizeof(bytes), log_start)) > 0) {
-		fwrite(bytes, 1, (size_t)length, stdout);
-		log_start += length;
-	}
+	read_log();
+	printf("%s:%d: never came true: %s\nlog:\n%s", file, line, condition, logged);
 	exit(1);
 }
 
@@ -104,16 +112,11 @@ fixture_turn_for(int64_t ms)
 int
 fixture_logged(const char *text)
 {
-	static char bytes[1 << 20];
-	ssize_t length;
 	int count = 0;
 
-	log_flush();
-	length = pread(log_file, bytes, sizeof(bytes) - 1, log_start);
-	MUST(length >= 0);
-	bytes[length] = '\0';
-	for (char *line = strtok(bytes, "\n"); line != NULL; line = strtok(NULL, "\n"))
-		count += strstr(line, text) != NULL;
+	read_log();
+	for (const char *line = logged, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+		count += memmem(line, (size_t)(end - line), text, strlen(text)) != NULL;
 	return count;
 }
 
