@@ -79,6 +79,7 @@ static void greet(struct valkey_link *);
 static void greeting_answered(struct valkey_link *, redisReply *);
 static void bytes_arrived(struct bufferevent *, void *);
 static void take_replies(struct valkey_link *);
+static void greeted(struct valkey_link *);
 static void connection_ended(struct bufferevent *, short what, void *);
 static void rest(struct valkey_link *, enum state before);
 static void arm(struct valkey_link *, int64_t ms);
@@ -151,7 +152,6 @@ static void
 timer_fired(evutil_socket_t fd, short what, void *argument)
 {
 	struct valkey_link *link = argument;
-
 	const char *missing = "no answer from";
 
 	if (link->state == RESTING) {
@@ -246,17 +246,13 @@ greeting_fault(enum greeting greeting, const redisReply *reply)
 static void
 greeting_answered(struct valkey_link *link, redisReply *reply)
 {
-	const char *fault = greeting_fault(link->greetings[link->greetings_answered++], reply);
+	const char *fault = "a reply that nobody asked for";
 
+	if (link->greetings_answered < link->greetings_sent)
+		fault = greeting_fault(link->greetings[link->greetings_answered++], reply);
 	if (fault != NULL)
 		valkey_link_drop(link, "%s", fault);
 	freeReplyObject(reply);
-	if (fault != NULL || link->greetings_answered < link->greetings_sent)
-		return;
-	link->state = READY;
-	link->ready_since_ms = clock_monotonic_ms();
-	event_del(link->timer);
-	link->events->ready(link->argument);
 }
 
 static void
@@ -273,6 +269,9 @@ bytes_arrived(struct bufferevent *bev, void *argument)
 		evbuffer_drain(input, piece.iov_len);
 		take_replies(link);
 	}
+	/* Only now: a reply too many would be taken for the answer to the first command. */
+	if (link->state == GREETING && link->greetings_answered == link->greetings_sent)
+		greeted(link);
 }
 
 /* Each reply may make its receiver drop the link; there is no reader then. */
@@ -290,6 +289,15 @@ take_replies(struct valkey_link *link)
 	}
 	if (link->reader != NULL && (fault = valkey_resp_fault(link->reader)) != NULL)
 		valkey_link_drop(link, "not Valkey's protocol: %s", fault);
+}
+
+static void
+greeted(struct valkey_link *link)
+{
+	link->state = READY;
+	link->ready_since_ms = clock_monotonic_ms();
+	event_del(link->timer);
+	link->events->ready(link->argument);
 }
 
 static void

@@ -248,6 +248,18 @@ TEST("a reply that nobody asked for drops the connection")
 	stop();
 }
 
+TEST("a reply too many to the greeting is not taken for the first command's")
+{
+	struct answer answer;
+
+	start(SCRIPT("+OK\r\n", "+OK\r\n:1\r\n"));
+	SEND(client, &answer, "GET", "a");
+	WAIT_UNTIL(answer.calls > 0);
+	CHECK_TEXT(answer.error, "a reply that nobody asked for");
+	comes_back_when_it_heals();
+	stop();
+}
+
 static void
 a_greeting_that_fails(const char *const *script, const char *banner, const char *expected_error)
 {
