@@ -112,14 +112,14 @@ mirror_states_of(struct arena *arena, const struct rows *rows, struct mirror_sta
 
 	*states = arena_alloc(arena, sizeof(**states) * (size_t)(count + 1));
 	for (int row = 0; row < count; row++) {
-		const char *id = rows_text_at(rows, row, "mitra_id");
+		const char *version = rows_text_at(rows, row, "version");
 		const char *heartbeat = rows_text_at(rows, row, "heartbeat");
 
-		if (!id)
+		if (!version)
 			continue;
 		(*states)[found++] = (struct mirror_state){
-			.id = arena_strdup(arena, id),
-			.version = arena_strdup(arena, rows_text_at(rows, row, "version")),
+			.id = arena_strdup(arena, rows_text_at(rows, row, "mitra_id")),
+			.version = arena_strdup(arena, version),
 			.online = rows_flag_at(rows, row, "online"),
 			.active = rows_flag_at(rows, row, "active"),
 			.sessions = arena_strdup(arena, rows_text_at(rows, row, "sessions")),

@@ -65,8 +65,8 @@ struct mirror_state {
 };
 
 /*
- * The states in the columns mitra_id, version, online, active, sessions and heartbeat of every row whose mitra_id is
- * not null, copied into the arena. Returns how many.
+ * The states in the columns mitra_id, version, online, active, sessions and heartbeat of every row that has a
+ * version, copied into the arena. Returns how many.  (A mitra whom the truth does not know has none.)
  */
 size_t mirror_states_of(struct arena *, const struct rows *, struct mirror_state **);
 
@@ -153,7 +153,7 @@ void mirror_available(struct mirror *, mirror_available_fn *, void *argument);
 typedef void mirror_reachable_fn(void *argument, const char *error, bool reachable);
 void mirror_reachable(struct mirror *, const char *id, mirror_reachable_fn *, void *argument);
 
-/* text NULL: none. */
+/* text NULL: none. Of a heartbeat: none, or one that is no ISO stamp. */
 typedef void mirror_text_fn(void *argument, const char *error, const char *text);
 void mirror_heartbeat_of(struct mirror *, const char *id, mirror_text_fn *, void *argument);
 

@@ -139,11 +139,17 @@ static void
 heartbeat_replied(void *argument, const char *error, redisReply *const *replies)
 {
 	struct question question = *(struct question *)argument;
+	const char *heartbeat = NULL;
+	int64_t heard_ms;
 
 	free(argument);
 	if (!error)
 		error = mirror_fault(replies, 2);
-	question.done.text(question.argument, error, error ? NULL : mirror_reply_text(replies[1]));
+	if (!error)
+		heartbeat = mirror_reply_text(replies[1]);
+	if (heartbeat && !clock_parse_iso(heartbeat, &heard_ms))
+		heartbeat = NULL;
+	question.done.text(question.argument, error, heartbeat);
 }
 
 void
