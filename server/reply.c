@@ -92,13 +92,28 @@ reply_header(struct request *r, const char *name, const char *value)
 	evhttp_add_header(evhttp_request_get_output_headers(r->http), name, value);
 }
 
+/*
+ * The body, or to HEAD only its length: evhttp 2.1.12 sends any body that it is given, and the client would take it for the
+ * beginning of the next answer.
+ */
+static struct evbuffer *
+body_of(struct request *r, const char *text, size_t length)
+{
+	struct evbuffer *body = evbuffer_new();
+	bool is_head = evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD;
+
+	if (is_head)
+		reply_header(r, "Content-Length", arena_printf(&r->arena, "%zu", length));
+	if (body == NULL || (!is_head && evbuffer_add(body, text, length) != 0))
+		fatal("out of memory");
+	return body;
+}
+
 static outcome
 reply_send(struct request *r, int status, const char *content_type, const char *text, size_t length)
 {
-	struct evbuffer *body = evbuffer_new();
+	struct evbuffer *body = body_of(r, text, length);
 
-	if (body == NULL || evbuffer_add(body, text, length) != 0)
-		fatal("out of memory");
 	if (content_type != NULL)
 		reply_header(r, "Content-Type", content_type);
 	reply_header(r, "Cache-Control", "no-store");
