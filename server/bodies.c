@@ -74,6 +74,16 @@ characters_of(const char *text)
 	return count;
 }
 
+/* C0, DEL, and C1: terminals and logs that show a name must not be told anything by it. */
+static bool
+has_control_characters(const char *text)
+{
+	for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++)
+		if (*at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0))
+			return true;
+	return false;
+}
+
 static const char *
 check_name(struct request *r, struct json *member)
 {
@@ -87,9 +97,8 @@ check_name(struct request *r, struct json *member)
 	while (length > 0 && text[length - 1] == ' ')
 		length--;
 	text = arena_strndup(&r->arena, text, length);
-	for (size_t i = 0; i < length; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			return "must not have control characters";
+	if (has_control_characters(text))
+		return "must not have control characters";
 	if (length == 0 || characters_of(text) > NAME_CHARACTERS_MAX)
 		return "must have 1 to 80 characters";
 	member->text = text;

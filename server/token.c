@@ -21,6 +21,7 @@
 
 #define TOKEN_LENGTH_MAX 4096
 #define SECRET_LEAST     32
+#define TTL_MOST_SECONDS (10 * 366 * 86400) /* of a token made by hand */
 
 struct token_key {
 	unsigned char *bytes; /* NULL: there is none */
@@ -229,6 +230,18 @@ caller_by_word(const char *word, struct caller *caller)
 }
 
 static bool
+ttl_argument(const char *text, long *ttl_seconds)
+{
+	char *end;
+	long number = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || number < 1 || number > TTL_MOST_SECONDS)
+		return false;
+	*ttl_seconds = number;
+	return true;
+}
+
+static bool
 token_arguments(int count, char *const *arguments, struct caller *caller, long *ttl_seconds)
 {
 	if (count < 2 || !caller_by_word(arguments[0], caller) ||
@@ -237,10 +250,10 @@ token_arguments(int count, char *const *arguments, struct caller *caller, long *
 	for (int i = 2; i < count; i += 2) {
 		const char *value = i + 1 < count ? arguments[i + 1] : "";
 
-		if (strcmp(arguments[i], "--ttl") == 0 && strtol(value, NULL, 10) > 0)
-			*ttl_seconds = strtol(value, NULL, 10);
-		else if (strcmp(arguments[i], "--session") != 0 ||
-			 !uuid_parse(value, strlen(value), caller->session_id))
+		if (strcmp(arguments[i], "--ttl") == 0 && ttl_argument(value, ttl_seconds))
+			continue;
+		if (strcmp(arguments[i], "--session") != 0 ||
+		    !uuid_parse(value, strlen(value), caller->session_id))
 			return false;
 	}
 	return true;
