@@ -24,6 +24,29 @@ class Response:
         return self.json.get("code")
 
 
+def problem_of(answer, status, code):
+    """The answer's document, which must be a complete problem+json (RFC 9457, contract section 4) of that code."""
+    assert (answer.status, answer.code) == (status, code), answer
+    document = answer.json
+    assert {"type", "title", "status", "code", "detail", "request_id"} <= document.keys()
+    assert document["type"] == "about:blank" and document["status"] == status
+    assert document["title"] and document["detail"]
+    assert document["request_id"] == answer.headers["x-request-id"]
+    waiting = document.get("retry_after_seconds")
+    assert answer.headers.get("retry-after") == (None if waiting is None else str(waiting))
+    assert (status in (429, 503)) == (waiting is not None)
+    assert (status == 401) == ("www-authenticate" in answer.headers)
+    assert (status == 405) == ("allow" in answer.headers)
+    for error in document.get("errors", []):
+        assert error.keys() == {"field", "detail"} and error["detail"]
+    return document
+
+
+def fields_of(document):
+    """The fields that a problem complains about, sorted."""
+    return sorted(error["field"] for error in document.get("errors", []))
+
+
 class Api:
     """One listener of the program under test.  Every request has a connection of its own."""
 

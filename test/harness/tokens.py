@@ -8,6 +8,7 @@ import uuid
 import jwt
 
 SECRET = "a-secret-of-the-test-suite-that-is-long-enough-for-hs256"
+PREVIOUS_SECRET = "the-secret-of-the-test-suite-before-that-one-was-rotated-in"
 OTHER_SECRET = "another-secret-of-the-test-suite-long-enough-for-hs256-too"
 
 
