@@ -1,0 +1,273 @@
+"""Reseeds: what `mitrad reseed` and the sweeper make of a mirror, whatever state it is in."""
+
+import threading
+import time
+import uuid
+
+from harness.wait import wait_until
+
+
+def test_a_reseed_shows_the_truth_and_says_what_it_showed(mirror, make_mitra, make_session):
+    online, offline, deactivated = make_mitra(), make_mitra(), make_mitra(is_active=False)
+    mirror.put_online(online)
+    make_session(online)
+    make_session(online, status="pending_payment")
+    make_session(online, status="ended")
+
+    said = mirror.reseed()
+
+    assert "[valkey-mirror] seed: 1 online, 1 deactivated, 1 with active sessions" in said
+    assert mirror.shown() == {
+        online.id: (True, True, 2),
+        offline.id: (False, True, 0),
+        deactivated.id: (False, False, 0),
+    }
+    assert mirror.keys.get("mirror:generation")
+
+
+def test_a_reseed_does_not_fake_liveness(mirror, make_mitra):
+    dead, lost = make_mitra(), make_mitra()
+    for mitra in (dead, lost):
+        mirror.put_online(mitra, heard_ago=600)
+    mirror.reseed()
+    mirror.beat(dead, seconds_ago=300)
+    mirror.keys.delete(f"mitra:heartbeat:{lost.id}")
+    before = mirror.heartbeat(dead)
+
+    mirror.reseed()
+
+    assert mirror.heartbeat(dead) == before, "silent for five minutes, and still so"
+    truth = mirror.database.value("SELECT heartbeat FROM mitrad.mirror_states(ARRAY[%s::uuid])", lost.id)
+    assert mirror.heartbeat(lost) == truth, "only as fresh as the truth knows"
+
+
+def test_a_reseed_never_moves_a_heartbeat_back(mirror, make_mitra):
+    mitra = make_mitra()
+    mirror.put_online(mitra, heard_ago=50)
+    mirror.reseed()
+    mirror.beat(mitra)
+    before = mirror.heartbeat(mitra)
+
+    mirror.reseed()
+
+    assert mirror.heartbeat(mitra) == before
+
+
+def test_the_start_of_another_instance_makes_nobody_fresh(mirror, make_mitra, listening, sweeper):
+    mitra = make_mitra()
+    mirror.put_online(mitra, heard_ago=600)
+    mirror.reseed()
+    before = mirror.heartbeat(mitra)
+
+    sweeper().wait_log("[valkey-mirror] seed: 1 online")
+
+    assert mirror.heartbeat(mitra) == before
+
+
+def test_what_the_truth_does_not_know_is_removed(mirror, make_mitra, make_session):
+    deleted, stays, stranger = make_mitra(), make_mitra(), str(uuid.uuid4())
+    mirror.put_online(deleted)
+    mirror.put_online(stays)
+    mirror.reseed()
+    mirror.database.execute("DELETE FROM mitras WHERE id = %s", deleted.id)
+    mirror.keys.sadd("mitras:online", stranger, "not an id")
+    mirror.keys.sadd("mitras:deactivated", stranger)
+    mirror.keys.set(f"mitra:capacity:{stranger}", 3)
+    mirror.keys.set("mitra:heartbeat:nobody", "never")
+
+    mirror.reseed()
+
+    assert mirror.shown() == {stays.id: (True, True, 0)}
+    assert mirror.keys.keys("mitra:version:*") == [f"mitra:version:{stays.id}"]
+
+
+def test_a_mirror_of_wrong_types_and_values_is_healed(mirror, make_mitra, make_session):
+    mitras = [make_mitra() for _ in range(10)]
+    for mitra in mitras[:5]:
+        mirror.put_online(mitra)
+    make_session(mitras[0])
+    mirror.reseed()
+    keys = mirror.keys
+    keys.delete("mitras:online", "mitras:deactivated")
+    keys.set("mitras:online", "a text")
+    keys.rpush("mitras:deactivated", mitras[1].id)
+    keys.delete(*(f"mitra:{kind}:{mitras[0].id}" for kind in ("capacity", "heartbeat", "version")))
+    for kind in ("capacity", "heartbeat", "version"):
+        keys.hset(f"mitra:{kind}:{mitras[0].id}", "a", "hash")
+    keys.set(f"mitra:capacity:{mitras[1].id}", "many")
+    keys.set(f"mitra:version:{mitras[2].id}", "new")
+    keys.set(f"mitra:version:{mitras[3].id}", "999999999")
+    keys.set(f"mitra:heartbeat:{mitras[4].id}", "yesterday")
+    keys.set(f"mitra:heartbeat:{mitras[9].id}", "2026-01-01T00:00:00.000Z")
+    keys.set("mirror:changes", "some")
+    keys.set("mirror:config", "{no json")
+
+    mirror.reseed()
+
+    assert mirror.equal()
+    assert mirror.command("verify").returncode == 0
+
+
+def test_after_a_restored_backup_the_truth_wins_and_goes_on(mirror, make_mitra):
+    mitra = make_mitra()
+    mirror.put_online(mitra)
+    mirror.database.execute("UPDATE mitras SET version = version + 100 WHERE id = %s", mitra.id)
+    mirror.reseed()
+    assert mirror.shown()[mitra.id] == (True, True, 0)
+
+    # What a restore does: an older row, versions included, by the back door.
+    with mirror.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE mitras SET version = 3 WHERE id = %s", (mitra.id,))
+        cursor.execute("UPDATE mitra_online_status SET is_online = false WHERE mitra_id = %s", (mitra.id,))
+    mirror.reseed()
+
+    assert mirror.shown()[mitra.id] == (False, True, 0)
+    assert mirror.keys.get(f"mitra:version:{mitra.id}") == "3"
+
+
+def test_a_hand_edit_of_the_tables_is_healed_by_the_next_periodic_reseed(mirror, make_mitra, make_session, sweeper):
+    mitra, sudden = make_mitra(), make_mitra()
+    sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1)
+    wait_until(mirror.equal, what="the first seed")
+
+    mirror.put_online(sudden)
+    mirror.database.execute("UPDATE mitras SET is_active = false WHERE id = %s", mitra.id)
+    make_session(sudden)
+
+    wait_until(mirror.equal, what="the mirror to follow")
+
+
+def test_a_hand_edit_of_app_config_is_published(mirror, sweeper):
+    channel = mirror.keys.pubsub()
+    sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1)
+    channel.subscribe("config:invalidate")
+
+    mirror.database.execute(
+        """INSERT INTO app_config (key, value) VALUES ('stale_after_seconds', '45')
+           ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
+    )
+
+    def told():
+        message = channel.get_message(ignore_subscribe_messages=True, timeout=0.1)
+        return message and message["data"] == '{"keys" : ["stale_after_seconds"]}'
+
+    wait_until(told, what="config:invalidate")
+    channel.close()
+
+
+def test_an_emptied_valkey_is_reseeded_within_two_seconds(mirror, make_mitra, listening, sweeper):
+    for _ in range(3):
+        mirror.put_online(make_mitra())
+    sweeper()
+    wait_until(mirror.equal, what="the first seed")
+
+    for _ in range(3):
+        mirror.keys.flushdb()
+        began = time.monotonic()
+        wait_until(lambda: mirror.keys.get("mirror:generation"), what="the generation")
+        assert time.monotonic() - began < 2
+        assert mirror.equal(), "the generation comes last"
+
+
+def test_a_mirror_that_somebody_could_not_write_to_is_reseeded_at_once(mirror, make_mitra, listening, sweeper):
+    sweeper()
+    wait_until(lambda: mirror.keys.get("mirror:generation"), what="the first seed")
+    mirror.put_online(make_mitra())
+
+    mirror.keys.set("mirror:dirty", 1)
+
+    wait_until(mirror.equal, seconds=5, what="the mirror to follow")
+    assert not mirror.keys.exists("mirror:dirty")
+
+
+def test_a_valkey_that_was_away_is_reseeded_at_its_return(mirror, valkey, make_mitra, listening, sweeper):
+    instance = sweeper()
+    wait_until(lambda: mirror.keys.get("mirror:generation"), what="the first seed")
+
+    valkey.stop()
+    mirror.put_online(make_mitra())
+    instance.wait_log("[valkey] down")
+    valkey.forget()
+    valkey.start()
+
+    wait_until(mirror.equal, seconds=10, what="the mirror to follow")
+
+
+def test_without_valkey_the_sweeper_starts_and_seeds_when_it_comes(mirror, valkey, make_mitra, sweeper):
+    mirror.put_online(make_mitra())
+    valkey.stop()
+    instance = sweeper()
+    instance.wait_log("[valkey-mirror] seed failed, trying again")
+
+    valkey.start()
+
+    wait_until(mirror.equal, seconds=10, what="the seed")
+    assert len(instance.messages("seed failed")) == 1, "said once"
+
+
+def test_an_emptying_in_the_middle_of_a_reseed_is_noticed(
+    mirror, valkey, proxy_factory, make_mitra, listening, sweeper
+):
+    """Whatever page it hits: the generation never says "complete" of a mirror that is not."""
+    for _ in range(50):
+        mirror.put_online(make_mitra())
+    proxy = proxy_factory(valkey)
+    proxy.slow(0.02)
+    sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=5000)
+
+    for step in range(8):
+        wait_until(lambda: mirror.keys.keys("mirror:seed:*"), what="a reseed under way")
+        time.sleep(step * 0.03)  # anywhere in it: eight places
+        mirror.keys.flushdb()
+        wait_until(lambda: mirror.keys.get("mirror:generation"), what="the generation")
+        assert mirror.keys.scard("mitras:online") == 50
+
+
+def test_no_reader_ever_sees_an_empty_set_during_a_reseed(mirror, make_mitra):
+    for _ in range(30):
+        mirror.put_online(make_mitra())
+    mirror.reseed()
+    counts, stop = set(), threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            counts.add(mirror.keys.scard("mitras:online"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(10):
+        mirror.reseed()
+    stop.set()
+    watcher.join()
+
+    assert counts == {30}
+
+
+def test_verify_and_diff_say_where_mirror_and_truth_differ(mirror, make_mitra, make_session):
+    mitra, other = make_mitra(), make_mitra()
+    mirror.put_online(mitra)
+    mirror.reseed()
+    assert mirror.command("verify").returncode == 0
+
+    mirror.keys.srem("mitras:online", mitra.id)
+    mirror.keys.set(f"mitra:capacity:{other.id}", 2)
+    mirror.keys.sadd("mitras:deactivated", "ghost")
+
+    assert mirror.command("verify").returncode == 1
+    told = mirror.command("diff")
+    assert told.returncode == 1
+    assert f"{mitra.id} online: truth yes, mirror no" in told.stdout
+    assert f"{other.id} sessions: truth 0, mirror 2" in told.stdout
+    assert "ghost exists: truth no, mirror yes" in told.stdout
+    assert "3 differences" in told.stdout
+    assert mirror.command("reseed").returncode == 0
+    assert "the mirror is equal to the truth" in mirror.command("diff").stdout
+
+
+def test_commands_without_a_server_to_talk_to_fail_and_say_why(mirror, valkey):
+    valkey.stop()
+    for verb in ("verify", "diff", "reseed"):
+        done = mirror.command(verb)
+        assert done.returncode == 1
+        assert "onnect" in done.stdout + done.stderr
