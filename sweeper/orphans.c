@@ -81,9 +81,8 @@ orphans_in_keys(struct sweeper *s, const struct known *known, orphans_fn *found,
 	return good;
 }
 
-/* Which of the ids the truth has after all. */
-static bool
-ask_truth(struct sweeper *s, struct arena *arena, const char *const *ids, size_t count,
+bool
+orphans_ask_truth(struct sweeper *s, struct arena *arena, const char *const *ids, size_t count,
     struct known *known)
 {
 	const char **asked = arena_alloc(arena, sizeof(*asked) * (count + 1));
@@ -115,7 +114,7 @@ remove_some(struct sweeper *s, struct arena *arena, const char *const *ids, size
 	versions = sweeper_ask(s, batch);
 	if (!versions)
 		return false;
-	if (!ask_truth(s, arena, ids, count, &known)) {
+	if (!orphans_ask_truth(s, arena, ids, count, &known)) {
 		valkey_replies_free(versions);
 		return false;
 	}

@@ -160,6 +160,9 @@ bool orphans_in_sets(struct sweeper *, const struct known *, orphans_fn *, void 
     __attribute__((warn_unused_result));
 bool orphans_in_keys(struct sweeper *, const struct known *, orphans_fn *, void *argument)
     __attribute__((warn_unused_result));
+/* Adds those of the ids that the truth has after all. */
+bool orphans_ask_truth(struct sweeper *, struct arena *, const char *const *ids, size_t,
+    struct known *) __attribute__((warn_unused_result));
 /* An orphans_fn that removes them. */
 bool orphans_remove(struct sweeper *, struct arena *, const char *const *ids, size_t, void *unused);
 

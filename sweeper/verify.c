@@ -216,20 +216,10 @@ unknown_found(
     struct sweeper *s, struct arena *arena, const char *const *ids, size_t count, void *argument)
 {
 	struct comparison *comparison = argument;
-	const char **asked = arena_alloc(arena, sizeof(*asked) * (count + 1));
 	struct known now_known = { 0 };
-	struct rows *rows;
-	size_t uuids = 0;
 
-	for (size_t i = 0; i < count; i++)
-		if (sweeper_is_uuid(ids[i]))
-			asked[uuids++] = ids[i];
-	if (!sweeper_query(s, SQL_MIRROR_STATES, 1,
-		(const char *[]){ sweeper_array(arena, asked, uuids) }, &rows))
+	if (!orphans_ask_truth(s, arena, ids, count, &now_known))
 		return false;
-	for (int row = 0; row < rows_count(rows); row++)
-		known_add(&now_known, rows_text_at(rows, row, "mitra_id"));
-	rows_free(rows);
 	for (size_t i = 0; i < count; i++)
 		if (!known_has(&now_known, ids[i]))
 			differ(comparison, ids[i], "exists", "no", "yes");
