@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/series.h"
 #include "schema/migrate.h"
+#include "server/doctor.h"
 #include "server/handover.h"
 #include "server/instance.h"
 #include "server/master.h"
@@ -45,7 +46,7 @@ struct command {
 	bool without_config;
 };
 
-static command_fn serve, check, migrate, mirror, reseed, token, version, settings, help;
+static command_fn serve, check, migrate, mirror, reseed, doctor, token, version, settings, help;
 
 static const struct command commands[] = {
 	{ "serve", "", "run the server; what is done if no command is given", serve, 0, 0, true },
@@ -56,6 +57,8 @@ static const struct command commands[] = {
 	{ "mirror", "verify|diff|reseed", "is the mirror equal to the truth, where not, mend it",
 	    mirror, 1, 1, false },
 	{ "reseed", "", "short for mirror reseed", reseed, 0, 0, false },
+	{ "doctor", "", "look for what is set up wrong, in the settings and in both servers",
+	    doctor, 0, 0, false },
 	{ "token", "WHO ID", "print an access token for a mitra, customer, admin or agent", token,
 	    0, 8, false },
 	{ "version", "", "print the version, and those of the libraries", version, 0, 0, true },
@@ -250,6 +253,12 @@ static int
 reseed(const struct invocation *invocation, struct config *config)
 {
 	return mirror_command(config, "reseed");
+}
+
+static int
+doctor(const struct invocation *invocation, struct config *config)
+{
+	return doctor_command(config);
 }
 
 static int
