@@ -166,9 +166,9 @@ def test_who_goes_offline_himself_in_the_middle_of_a_sweep_stays_offline(
     proxy.slow(1.0)
 
     wait_until(lambda: not mirror.is_online(leaves), what="the flip")
-    mirror.beat(leaves)
     mirror.put_online(leaves)
     mirror.database.execute("SELECT mitrad.mitra_go_offline(%s)", leaves.id)
+    mirror.beat(leaves)
     proxy.slow(0.0)
 
     instance.wait_log("went offline, 0 came back")

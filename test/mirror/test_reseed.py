@@ -1,9 +1,12 @@
 """Reseeds: what `mitrad reseed` and the sweeper make of a mirror, whatever state it is in."""
 
+import signal
 import threading
 import time
 import uuid
 
+from harness import process
+from harness.mitrad import CALM
 from harness.wait import wait_until
 
 
@@ -179,6 +182,19 @@ def test_a_mirror_that_somebody_could_not_write_to_is_reseeded_at_once(mirror, m
 
     wait_until(mirror.equal, seconds=5, what="the mirror to follow")
     assert not mirror.keys.exists("mirror:dirty")
+
+
+def test_the_death_of_a_worker_makes_the_sweeper_look_again(mirror, make_mitra, mitrad_factory):
+    """It may have died between its commit and its write to the mirror; and what it had sent may commit still later."""
+    instance = mitrad_factory(arrangement=CALM, DATABASE_TIMEOUT_MS=3000)
+    first, second = make_mitra(), make_mitra()
+
+    mirror.put_online(first)
+    process.send(instance.children()["worker"][0], signal.SIGKILL)
+
+    wait_until(mirror.equal, seconds=5, what="what the worker had not written")
+    mirror.put_online(second)
+    wait_until(mirror.equal, seconds=10, what="what was committed after its death")
 
 
 def test_a_valkey_that_was_away_is_reseeded_at_its_return(mirror, valkey, make_mitra, listening, sweeper):
