@@ -117,7 +117,8 @@ def test_the_printed_requests_lead_through_the_whole_story(dev):
     assert [json.loads(line) for line in dev.paste("/status/heartbeat;")] == [{"online": True}] * 3
     assert json.loads(dev.paste("/internal/dashboard")[0])["source"] == "postgres"
     dev.paste("valkey start")
-    wait_until(lambda: json.loads(dev.paste("/internal/dashboard")[0])["source"] == "valkey", what="Valkey to be back")
+    wait_until(lambda: dev.text().count("[valkey] up again") == 3, what="two workers and the sweeper to be back")
+    wait_until(lambda: json.loads(dev.paste("/internal/dashboard")[0])["source"] == "valkey", what="the mirror")
 
     dev.paste('"is_active":false')
     assert json.loads(dev.paste("/status/heartbeat;")[0])["code"] == "ACCOUNT_INACTIVE"
