@@ -235,7 +235,7 @@ link_ready(void *argument)
 		    (double)(clock_monotonic_ms() - v->down_since_ms) / 1000);
 	v->state = UP;
 	STAILQ_FOREACH(batch, &v->in_flight, entry)
-	valkey_link_write(v->link, batch->commands);
+		valkey_link_write(v->link, batch->commands);
 	if (v->on_state != NULL)
 		v->on_state(v->on_state_argument, true);
 }
