@@ -1,7 +1,8 @@
 /*
  * framing: the gate of one evhttp: its listeners, its limits, and the end of it.
  *
- * A connection begins when evhttp, having accepted, asks for a bufferevent; see framing_connection.c for all that follows.
+ * A connection begins when evhttp, having accepted, asks for a bufferevent; see
+ * framing_connection.c for all that follows.
  */
 #include "server/framing.h"
 
@@ -30,7 +31,10 @@ struct framing_listener {
 	struct event *resume; /* pending while the listener pauses */
 };
 
-/* All gates of the process, since an evconnlistener of evhttp's tells its error callback nothing but which evhttp that is. */
+/*
+ * All gates of the process, since an evconnlistener of evhttp's tells its error callback nothing
+ * but which evhttp that is.
+ */
 static LIST_HEAD(, framing) framings = LIST_HEAD_INITIALIZER(framings);
 
 static struct bufferevent *accepted(struct event_base *, void *);
@@ -49,7 +53,10 @@ deadline_new(struct event_base *base, int ms)
 	return common;
 }
 
-/* evhttp's own limits count requests in normal form, which may be a little longer; they must never be what answers. */
+/*
+ * evhttp's own limits count requests in normal form, which may be a little longer; they must never
+ * be what answers.
+ */
 static void
 evhttp_prepare(struct framing *framing)
 {
@@ -130,18 +137,20 @@ listener_find(struct evconnlistener *evlistener, struct evhttp *http, struct fra
 {
 	struct framing_listener *listener;
 
-	LIST_FOREACH(*owner, &framings, entry)
-	{
+	LIST_FOREACH(*owner, &framings, entry) {
 		if ((*owner)->http != http)
 			continue;
 		LIST_FOREACH(listener, &(*owner)->listeners, entry)
-		if (listener->listener == evlistener)
-			return listener;
+			if (listener->listener == evlistener)
+				return listener;
 	}
 	return NULL;
 }
 
-/* The connection stays in the queue of the socket, which stays readable: without the pause this would burn a core. */
+/*
+ * The connection stays in the queue of the socket, which stays readable: without the pause this
+ * would burn a core.
+ */
 static void
 accept_failed(struct evconnlistener *evlistener, void *http)
 {
@@ -230,10 +239,13 @@ framing_drain(struct framing *framing)
 	framing->draining = true;
 	stop_listening(framing);
 	TAILQ_FOREACH(c, &framing->connections, entry)
-	connection_drain(c);
+		connection_drain(c);
 }
 
-/* evhttp tells of the end of a connection in a later turn of the event loop, so the last one may outlive this call. */
+/*
+ * evhttp tells of the end of a connection in a later turn of the event loop, so the last one may
+ * outlive this call.
+ */
 void
 framing_free(struct framing *framing)
 {

@@ -1,10 +1,11 @@
 /*
  * framing: the gate before evhttp, which decides where a request begins and ends.
  *
- * evhttp 2.1.12 reads leniently: it lets through duplicate Content-Length, bare LF, folded headers and more, so that it and a
- * proxy before it may disagree about where one request ends and the next begins.  And its timeouts are per read.  So the bytes of
- * every connection pass this gate first.  evhttp gets whole requests only, one at a time, rewritten in normal form; what is not
- * beyond doubt is answered here with a problem (contract section 4) and the connection closed.
+ * evhttp 2.1.12 reads leniently: it lets through duplicate Content-Length, bare LF, folded headers
+ * and more, so that it and a proxy before it may disagree about where one request ends and the next
+ * begins.  And its timeouts are per read.  So the bytes of every connection pass this gate first.
+ * evhttp gets whole requests only, one at a time, rewritten in normal form; what is not beyond
+ * doubt is answered here with a problem (contract section 4) and the connection closed.
  *
  * One gate per evhttp.  The worker need not tell it about replies: it watches what evhttp writes.
  */
@@ -40,27 +41,37 @@ struct framing_limits {
 	}
 
 /*
- * Installs itself in the evhttp, which must outlive it, and lifts evhttp's own limits above these.  Its handlers reply with
- * evhttp_send_reply(), or in chunks.  SIGPIPE must be ignored.
+ * Installs itself in the evhttp, which must outlive it, and lifts evhttp's own limits above these.
+ * Its handlers reply with evhttp_send_reply(), or in chunks.  SIGPIPE must be ignored.
  */
 struct framing *framing_new(struct event_base *, struct evhttp *, const struct framing_limits *);
 
-/* Accepts from a listening socket, which then belongs to the gate.  Out of descriptors, it pauses for 100 ms. */
+/*
+ * Accepts from a listening socket, which then belongs to the gate.  Out of descriptors, it pauses
+ * for 100 ms.
+ */
 void framing_listen(struct framing *, int fd);
 
 /*
- * Stops accepting, and lets the clients go: each next answer says `Connection: close`, and who asks nothing for drain_ms is
- * hung up on.  Not at once, since a request may be on its way to us, and would be lost.
+ * Stops accepting, and lets the clients go: each next answer says `Connection: close`, and who asks
+ * nothing for drain_ms is hung up on.  Not at once, since a request may be on its way to us, and
+ * would be lost.
  */
 void framing_drain(struct framing *);
 
 size_t framing_connections(const struct framing *); /* that may still get an answer */
 size_t framing_busy(const struct framing *); /* of these: with a request not fully answered */
 
-/* Closes what is left.  Requests still without a reply stay valid until it comes, and it is then dropped. */
+/*
+ * Closes what is left.  Requests still without a reply stay valid until it comes, and it is then
+ * dropped.
+ */
 void framing_free(struct framing *);
 
-/* Must the reply to this request say `Connection: close`?  (Where the client asked for it, evhttp adds it itself.) */
+/*
+ * Must the reply to this request say `Connection: close`?  (Where the client asked for it, evhttp
+ * adds it itself.)
+ */
 bool framing_should_close(struct evhttp_request *);
 
 #endif

@@ -4,11 +4,13 @@
  *     client ──► socket ──► parser ──► inner ──► evhttp ──► worker
  *     client ◄────────── written by us ◄── inner ◄──────────┘
  *
- * `inner` is a filter bufferevent, as nothing else that evhttp takes lets us in between: it hands on the descriptor that
- * evhttp sets, and its enabling and disabling of reads.  But its own way of moving bytes is not used, because in libevent 2.1.12 it says
- * "written" when they have merely reached the buffer of the socket, so that evhttp closes before a last reply is sent; and it
- * forgets bytes that were added before writing was enabled, as evhttp does it.  So the callbacks of `socket` are ours, requests are put
- * into inner's input by hand, and inner's output is written to the descriptor by hand; when all of it is in the kernel, evhttp is told.
+ * `inner` is a filter bufferevent, as nothing else that evhttp takes lets us in between: it hands
+ * on the descriptor that evhttp sets, and its enabling and disabling of reads.  But its own way of
+ * moving bytes is not used, because in libevent 2.1.12 it says "written" when they have merely
+ * reached the buffer of the socket, so that evhttp closes before a last reply is sent; and it
+ * forgets bytes that were added before writing was enabled, as evhttp does it.  So the callbacks of
+ * `socket` are ours, requests are put into inner's input by hand, and inner's output is written to
+ * the descriptor by hand; when all of it is in the kernel, evhttp is told.
  */
 #include "server/framing_connection.h"
 
@@ -56,7 +58,10 @@ connection_new(struct framing *framing)
 
 	if (c == NULL)
 		fatal("out of memory");
-	/* The socket does not close the descriptor, and evhttp leaves it to inner, which passes it on to the socket. */
+	/*
+	 * The socket does not close the descriptor, and evhttp leaves it to inner, which passes it
+	 * on to the socket.
+	 */
 	c->socket = bufferevent_socket_new(framing->base, -1, 0);
 	if (c->socket == NULL)
 		fatal("out of memory");
@@ -130,8 +135,8 @@ socket_readable(struct bufferevent *socket, void *argument)
 }
 
 /*
- * The client has shut down its side, or is gone altogether; these look the same until we write.  So what it has asked for
- * before is answered first.
+ * The client has shut down its side, or is gone altogether; these look the same until we write.  So
+ * what it has asked for before is answered first.
  */
 static void
 socket_ended(struct bufferevent *socket, short what, void *argument)
@@ -161,7 +166,10 @@ parse_some(struct connection *c)
 	return verdict;
 }
 
-/* All has been taken that is there, and it is not a whole request: set the deadline for the next part of it. */
+/*
+ * All has been taken that is there, and it is not a whole request: set the deadline for the next
+ * part of it.
+ */
 static void
 receive_more(struct connection *c)
 {
@@ -177,7 +185,10 @@ receive_more(struct connection *c)
 		return;
 	c->in_body = true;
 	event_add(&c->deadline, c->framing->deadlines.body);
-	/* evhttp would do this itself, but through a filter it then takes "100 Continue" for the end of the reply before. */
+	/*
+	 * evhttp would do this itself, but through a filter it then takes "100 Continue" for the
+	 * end of the reply before.
+	 */
 	if (c->parse.expects_continue && c->parse.length == c->parse.head)
 		evbuffer_add_printf(
 		    bufferevent_get_output(c->inner), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -241,7 +252,10 @@ serve(struct connection *c)
  * From evhttp to the client.
  */
 
-/* In the midst of evhttp's writing, so it is sent later in this turn of the event loop, in one piece. */
+/*
+ * In the midst of evhttp's writing, so it is sent later in this turn of the event loop, in one
+ * piece.
+ */
 static void
 reply_added(struct evbuffer *output, const struct evbuffer_cb_info *info, void *argument)
 {
@@ -345,7 +359,10 @@ refuse(struct connection *c, enum framing_refusal refusal)
 	event_add(&c->deadline, c->framing->deadlines.reply);
 }
 
-/* evhttp shuts down our side and lets go of the connection; a request it has without a reply stays valid, without connection. */
+/*
+ * evhttp shuts down our side and lets go of the connection; a request it has without a reply stays
+ * valid, without connection.
+ */
 static void
 hang_up(struct connection *c)
 {
@@ -388,7 +405,10 @@ connection_close(struct connection *c)
 		hang_up(c);
 }
 
-/* The context of `inner` is freed: evhttp is through with this connection, and we are its only owner. */
+/*
+ * The context of `inner` is freed: evhttp is through with this connection, and we are its only
+ * owner.
+ */
 static void
 connection_let_go(void *argument)
 {
@@ -396,7 +416,10 @@ connection_let_go(void *argument)
 	bool answered = c->state == CONNECTION_SERVING || c->state == CONNECTION_REFUSING;
 
 	descriptor(c);
-	/* Before the descriptor can be closed, and its number be used again, no event may refer to it. */
+	/*
+	 * Before the descriptor can be closed, and its number be used again, no event may refer to
+	 * it.
+	 */
 	bufferevent_disable(c->socket, EV_READ | EV_WRITE);
 	c->socket = c->inner = NULL;
 	if (c->io != NULL)
@@ -415,8 +438,9 @@ connection_let_go(void *argument)
 }
 
 /*
- * To close while the client still sends would make the kernel answer with a reset, upon which the client's kernel
- * throws away our last answer, read or not (RFC 9112 section 9.6).  So wait for the client to close, but not for long.
+ * To close while the client still sends would make the kernel answer with a reset, upon which the
+ * client's kernel throws away our last answer, read or not (RFC 9112 section 9.6).  So wait for the
+ * client to close, but not for long.
  */
 static void
 linger(struct connection *c)

@@ -1,5 +1,6 @@
 /*
- * framing_connection: the gate as one connection sees it, and what it shares with framing.c.  Nobody else includes this.
+ * framing_connection: the gate as one connection sees it, and what it shares with framing.c.
+ * Nobody else includes this.
  */
 #ifndef SERVER_FRAMING_CONNECTION_H
 #define SERVER_FRAMING_CONNECTION_H
@@ -21,13 +22,14 @@ enum connection_state {
 	CONNECTION_RECEIVING, /* a part of one is */
 	CONNECTION_SERVING,   /* evhttp has it; over when the last byte of the reply is written */
 	CONNECTION_REFUSING,  /* our own last answer is being written */
-	CONNECTION_LINGERING, /* evhttp has let go and we have shut down our side; the client may still read and send */
+	CONNECTION_LINGERING, /* evhttp has let go, our side is shut down; the client may still read */
 };
 
 /*
- * Two bufferevents: `socket` reads the raw bytes, `inner` is what evhttp reads from and writes to.  Their life is evhttp's:
- * it frees `inner`, and `socket` with it; the connection is told by connection_let_go() some time later in the same turn of the
- * event loop.  The descriptor is ours, so that it can outlive both.
+ * Two bufferevents: `socket` reads the raw bytes, `inner` is what evhttp reads from and writes to.
+ * Their life is evhttp's: it frees `inner`, and `socket` with it; the connection is told by
+ * connection_let_go() some time later in the same turn of the event loop.  The descriptor is ours,
+ * so that it can outlive both.
  */
 struct connection {
 	TAILQ_ENTRY(connection) entry;

@@ -1,5 +1,6 @@
 /*
- * framing_head: the request line and the fields, as RFC 9110 and RFC 9112 define them, less their leniencies.
+ * framing_head: the request line and the fields, as RFC 9110 and RFC 9112 define them, less their
+ * leniencies.
  */
 #include "server/framing_head.h"
 
@@ -55,7 +56,10 @@ struct field {
 	bool kept;
 };
 
-/* The fields that frame the message, and those of which a second one could be read differently by someone before us. */
+/*
+ * The fields that frame the message, and those of which a second one could be read differently by
+ * someone before us.
+ */
 static const struct field fields[] = {
 	{ "Host", field_host, ONCE_HOST, true },
 	{ "Content-Length", field_content_length, ONCE_CONTENT_LENGTH, false },
@@ -104,7 +108,10 @@ is_text_in_any_case(struct piece piece, const char *text)
 	return piece.length == strlen(text) && strncasecmp(piece.text, text, piece.length) == 0;
 }
 
-/* What stands before the separator; *rest becomes what stands after it, or empty with text NULL if it is not there. */
+/*
+ * What stands before the separator; *rest becomes what stands after it, or empty with text NULL if
+ * it is not there.
+ */
 static struct piece
 piece_before(struct piece whole, char separator, struct piece *rest)
 {
@@ -129,7 +136,10 @@ piece_trimmed(struct piece piece)
 	return piece;
 }
 
-/* Two slashes at the start would be read as an authority by evhttp's parser, so that the path would be another one. */
+/*
+ * Two slashes at the start would be read as an authority by evhttp's parser, so that the path would
+ * be another one.
+ */
 static bool
 is_target(struct piece target)
 {
@@ -221,7 +231,10 @@ framing_head_field(struct framing_parse *p, const struct framing_limits *limits)
 	return refusal;
 }
 
-/* A host and perhaps a port.  Narrower than RFC 3986: no user, no comma, nothing that only a name in quotes could hold. */
+/*
+ * A host and perhaps a port.  Narrower than RFC 3986: no user, no comma, nothing that only a name
+ * in quotes could hold.
+ */
 static enum framing_refusal
 field_host(struct framing_parse *p, const struct framing_limits *limits, struct piece value)
 {
@@ -260,7 +273,10 @@ field_content_length(
 			return REFUSAL_CONTENT_LENGTH;
 		length = length * 10 + (uint64_t)(value.text[i] - '0');
 	}
-	/* That it is too large is said at the end of the head: if it is ambiguous as well, that is the graver fault. */
+	/*
+	 * That it is too large is said at the end of the head: if it is ambiguous as well, that is
+	 * the graver fault.
+	 */
 	p->wanted = (uint32_t)(length > limits->body_bytes ? limits->body_bytes + 1 : length);
 	return REFUSAL_NONE;
 }

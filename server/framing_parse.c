@@ -1,9 +1,9 @@
 /*
  * framing_parse: the head line by line, then the body in bulk.
  *
- * Bytes of the head are checked as they come, so that what is no HTTP at all (a TLS ClientHello) is refused at
- * its first byte.  A line is looked at when its CR LF is there, and is at once rewritten or dropped, in place: the text never
- * holds more than one line that has not been judged.
+ * Bytes of the head are checked as they come, so that what is no HTTP at all (a TLS ClientHello) is
+ * refused at its first byte.  A line is looked at when its CR LF is there, and is at once rewritten
+ * or dropped, in place: the text never holds more than one line that has not been judged.
  */
 #include "server/framing_parse.h"
 

@@ -1,13 +1,14 @@
 /*
  * framing_parse: one request out of a stream of bytes, or the reason why not.
  *
- * No input or output, no clock: a state machine that is fed whatever has arrived, all at once or byte by byte, with the same
- * result.  RFC 9112 without its leniencies, and without what this server needs not: no absolute or asterisk targets,
- * no chunk extensions, no trailers, no bodies where the method has none.
+ * No input or output, no clock: a state machine that is fed whatever has arrived, all at once or
+ * byte by byte, with the same result.  RFC 9112 without its leniencies, and without what this
+ * server needs not: no absolute or asterisk targets, no chunk extensions, no trailers, no bodies
+ * where the method has none.
  *
- * What it takes is kept in normal form.  `text` holds the request line and the fields, each ended by CR LF, then the body, dechunked.
- * The fields that frame the message (Content-Length, Transfer-Encoding, Connection, Expect) are left out, as
- * the members below say what they said.
+ * What it takes is kept in normal form.  `text` holds the request line and the fields, each ended
+ * by CR LF, then the body, dechunked. The fields that frame the message (Content-Length,
+ * Transfer-Encoding, Connection, Expect) are left out, as the members below say what they said.
  */
 #ifndef SERVER_FRAMING_PARSE_H
 #define SERVER_FRAMING_PARSE_H
@@ -73,8 +74,8 @@ struct framing_parse {
 };
 
 /*
- * Takes bytes, *taken of them.  After COMPLETE or REFUSED call framing_parse_reset() before anything else.  Memory is allocated as
- * bytes come, about as many as have come.
+ * Takes bytes, *taken of them.  After COMPLETE or REFUSED call framing_parse_reset() before
+ * anything else.  Memory is allocated as bytes come, about as many as have come.
  */
 enum framing_verdict framing_parse(struct framing_parse *, const struct framing_limits *,
     const char *bytes, size_t count, size_t *taken);

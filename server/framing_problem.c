@@ -1,6 +1,6 @@
 /*
- * framing_problem: the problems of framing_refusals.def in the format of contract section 4.  All texts are ours and need no
- * escaping.
+ * framing_problem: the problems of framing_refusals.def in the format of contract section 4.  All
+ * texts are ours and need no escaping.
  */
 #include "server/framing_problem.h"
 
