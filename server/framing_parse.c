@@ -142,10 +142,12 @@ line_ended(struct framing_parse *p, const struct framing_limits *limits)
 	enum framing_refusal refusal;
 
 	p->cr = false;
+	if (p->length == p->line && p->step == STEP_FIELDS)
+		return framing_head_end(p, limits);
+	if (p->length == p->line)
+		return REFUSAL_REQUEST_LINE;
 	if (p->step == STEP_REQUEST_LINE)
 		refusal = framing_head_request(p);
-	else if (p->length == p->line)
-		return framing_head_end(p, limits);
 	else
 		refusal = framing_head_field(p, limits);
 	if (p->length > p->line)
