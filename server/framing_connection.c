@@ -110,6 +110,13 @@ evhttp_is_waiting(const struct connection *c)
 	return bufferevent_get_enabled(c->inner) == EV_READ;
 }
 
+/* It has written a reply, or a part of one, and wants to know when all of it is sent. */
+static bool
+evhttp_is_writing(const struct connection *c)
+{
+	return (bufferevent_get_enabled(c->inner) & EV_WRITE) != 0;
+}
+
 static int
 descriptor(struct connection *c)
 {
@@ -287,8 +294,9 @@ all_sent(struct connection *c)
 		hang_up(c);
 		return;
 	}
-	if (c->state != CONNECTION_SERVING)
-		return; /* that was "100 Continue" */
+	/* If not, that was "100 Continue"; to tell evhttp would end the request it is working on. */
+	if (c->state != CONNECTION_SERVING || !evhttp_is_writing(c))
+		return;
 	evtimer_del(&c->deadline);
 	bufferevent_trigger(c->inner, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS);
 	/* If not, evhttp has closed, or this was one chunk and there will be more. */
