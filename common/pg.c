@@ -134,8 +134,8 @@ pg_submit(struct pg *pool, int statement, int arguments, const char *const *valu
 	submission->done = done;
 	submission->argument = argument;
 	submission->submitted_us = clock_monotonic_us();
-	submission->deadline_ms =
-	    submission->submitted_us / 1000 + pool->config->database_timeout_ms;
+	submission->deadline_ms = submission->submitted_us / 1000 +
+				  pool->config->database_timeout_ms;
 	pool->pending++;
 	if (pool->closing || is_down(pool)) {
 		pg_end(pool, submission, PG_UNAVAILABLE);
