@@ -1,12 +1,14 @@
 /*
  * mirror: writing.
  *
- * A set of states becomes one Valkey batch of EVALSHA commands, MIRROR_STATES_MAX states in each, so that no single script
- * holds Valkey up for long.  If Valkey does not know the script (it was restarted, or flushed), the same batch goes out
- * once more behind a SCRIPT LOAD: applying a state twice is the same as once.
+ * A set of states becomes one Valkey batch of EVALSHA commands, MIRROR_STATES_MAX states in each, so that
+ * no single script holds Valkey up for long.  If Valkey does not know the script (it was restarted, or
+ * flushed), the same batch goes out once more behind a SCRIPT LOAD: applying a state twice is the same as
+ * once.
  *
- * A state that could not be written is not kept: the truth has it.  The process only remembers that something is missing, and
- * as soon as Valkey can be reached says so in mirror:dirty; the sweeper sees that and reseeds.
+ * A state that could not be written is not kept: the truth has it.  The process only remembers that
+ * something is missing, and as soon as Valkey can be reached says so in mirror:dirty; the sweeper sees that
+ * and reseeds.
  */
 #include "common/mirror.h"
 
@@ -214,7 +216,7 @@ is_unknown_script(const redisReply *reply)
 	return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-/* Adds what one script answered: the number applied, then id and reason of each skipped. Returns an error or NULL. */
+/* Adds one script's answer: how many were applied, then id and reason of each skipped. Returns an error. */
 static const char *
 count_reply(struct mirror_applied *result, struct mirror_skip *skips, const redisReply *reply)
 {

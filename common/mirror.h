@@ -1,10 +1,10 @@
 /*
  * mirror: the Valkey copy of every mitra's availability.
  *
- * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey through the one script
- * mirror.lua, which skips a state that is older than what it shows.  Reading (mirror_read.c, mirror_snapshot.c): every read
- * carries a look at `mirror:generation`, which exists only while the mirror is complete; so an emptied Valkey is
- * an error, never "nobody is online".
+ * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey
+ * through the one script mirror.lua, which skips a state that is older than what it shows.  Reading
+ * (mirror_read.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
+ * while the mirror is complete; so an emptied Valkey is an error, never "nobody is online".
  *
  * Keys besides the contract's:
  *   mirror:generation        random, set at the end of a complete reseed
@@ -17,8 +17,8 @@
  *   mirror:snapshot:lock     who recomputes the beacon's snapshot
  *   mitra:version:<id>       which version of the truth is shown
  *
- * All functions are asynchronous; a callback is called exactly once, and never from within the function that took it.  Its
- * error is for a log line and borrowed until it returns.
+ * All functions are asynchronous; a callback is called exactly once, and never from within the function
+ * that took it.  Its error is for a log line and borrowed until it returns.
  */
 #ifndef COMMON_MIRROR_H
 #define COMMON_MIRROR_H
@@ -29,10 +29,10 @@
 
 #include "common/arena.h"
 
-#define MIRROR_EMPTY \
-	"the mirror is empty" /* the readers' error when mirror:generation is missing */
+/* The readers' error when mirror:generation is missing. */
+#define MIRROR_EMPTY "the mirror is empty"
 
-/* The texts a script is given in one go; a batch of states larger than this is applied in several, each atomic. */
+/* The states that one script is given: more are applied by several, each atomic. */
 #define MIRROR_STATES_MAX 500
 
 struct event_base;
@@ -70,15 +70,15 @@ struct mirror_state {
  */
 size_t mirror_states_of(struct arena *, const struct rows *, struct mirror_state **);
 
-/* error NULL: applied, or rightly skipped. Otherwise the sweeper is told to reseed as soon as Valkey can be reached. */
+/* error NULL: applied, or rightly skipped. Else the sweeper is told to reseed as soon as Valkey is back. */
 typedef void mirror_done_fn(void *argument, const char *error);
 void mirror_apply(
     struct mirror *, const struct mirror_state *, size_t, mirror_done_fn *, void *argument);
 
-/* A state may be missing, for a transition's outcome is unknown: the sweeper is told as if an apply had failed. */
+/* It is not known how a transition ended, so a state may be missing: the sweeper is told. */
 void mirror_suspect(struct mirror *);
 
-/* A state that was skipped, and the newer version that the mirror shows; "": the mitra was heard after the cutoff. */
+/* A state that was skipped, and the newer version that the mirror shows; "": heard after the cutoff. */
 struct mirror_skip {
 	const char *id;
 	const char *version;
@@ -109,13 +109,13 @@ mirror_applied_fn(void *argument, const char *error, const struct mirror_applied
 void mirror_apply_as(struct mirror *, const struct mirror_state *, size_t, struct mirror_how,
     mirror_applied_fn *, void *argument);
 
-/* For EVAL by the sweeper: forgets mitras whom the truth does not know. What it takes and answers stands in it. */
+/* For EVAL by the sweeper: forgets mitras whom the truth does not know. Its arguments stand in it. */
 extern const char mirror_forget_script[];
 
 /*
- * For a worker that hears heartbeats: says so in mirror:alive. Call it once a second.  The key lives for 10 s, so a
- * longer time in which nobody listens, or Valkey cannot be reached, starts a new "alive", for which the sweeper
- * stamps everyone online.
+ * For a worker that hears heartbeats: says so in mirror:alive. Call it once a second.  The key lives for 10
+ * s, so a longer time in which nobody listens, or Valkey cannot be reached, starts a new "alive", for which
+ * the sweeper stamps everyone online.
  */
 void mirror_listen(struct mirror *);
 
@@ -144,7 +144,10 @@ struct mirror_totals {
 	int64_t online, deactivated, available;
 };
 
-/* Who is available: online, active, heartbeat fresh, load below the limit; by load, then id. Borrowed until the callback returns. */
+/*
+ * Who is available: online, active, heartbeat fresh, load below the limit; by load, then id.  Borrowed until
+ * the callback returns.
+ */
 typedef void mirror_available_fn(void *argument, const char *error, const struct mirror_available *,
     size_t, const struct mirror_totals *);
 void mirror_available(struct mirror *, mirror_available_fn *, void *argument);
@@ -158,8 +161,9 @@ typedef void mirror_text_fn(void *argument, const char *error, const char *text)
 void mirror_heartbeat_of(struct mirror *, const char *id, mirror_text_fn *, void *argument);
 
 /*
- * The beacon's JSON, {"available":true,"count":12}: the cluster's snapshot, recomputed by one process of the cluster when it
- * has expired, while the others wait for it.  Any number of callers in one process cost one flight.
+ * The beacon's JSON, {"available":true,"count":12}: the cluster's snapshot, recomputed by one process of
+ * the cluster when it has expired, while the others wait for it.  Any number of callers in one process cost
+ * one flight.
  */
 void mirror_snapshot(struct mirror *, mirror_text_fn *, void *argument);
 

@@ -1,22 +1,28 @@
 --[[
 mirror.lua: the one writer of the mirror.
 
-Applies a batch of mirror states to Valkey as one atomic step: mitras:online, mitras:deactivated, mitra:capacity:<id>,
-mitra:heartbeat:<id>, and mitra:version:<id> that says which state of the truth the others show.  A state whose version is
-older than the one shown is skipped, so toggles, sweeps and reseeds may race and arrive in any order.  An equal version
-does apply: it is the same state, and what somebody edited by hand in Valkey heals.
+Applies a batch of mirror states to Valkey as one atomic step: mitras:online, mitras:deactivated,
+mitra:capacity:<id>, mitra:heartbeat:<id>, and mitra:version:<id> that says which state of the truth the
+others show.  A state whose version is older than the one shown is skipped, so toggles, sweeps and reseeds
+may race and arrive in any order.  An equal version does apply: it is the same state, and what somebody
+edited by hand in Valkey heals.
 
-ARGV: now, the latest believable heartbeat, "stamp" or "plain", cutoff ("" if none), then for every state: id, version,
-online (0/1), active (0/1), sessions, heartbeat ("" if none), expected ("" if none).  `expected` forces a state on a
-mirror that shows exactly that newer version: the truth was restored from a backup (see sweeper/reseed.c).  With a
-cutoff the states are those of mitras swept offline for silence since then: whoever was heard after it is left alone
-(see sweeper/auto_offline.c).
+ARGV: now, the latest believable heartbeat, "stamp" or "plain", cutoff ("" if none), then for every state:
+id, version, online (0/1), active (0/1), sessions, heartbeat ("" if none), expected ("" if none).
 
-Answers the number of applied states, then for each that was skipped its id and the newer version, or "" if it was heard.
+  stamp     whoever is online was heard now: nobody could be heard for a while
+  cutoff    the states are of mitras swept offline for silence since then; whoever was heard after it is
+            left alone (see sweeper/auto_offline.c)
+  expected  forces a state on a mirror that shows exactly that newer version: the truth was restored from a
+            backup (see sweeper/reseed.c)
+
+Answers the number of applied states, then for each that was skipped its id and the newer version, or "" if
+it was heard.
 ]]
 local HEADER, FIELDS = 4, 7
 local ISO = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$'
-local NEVER = '1970-01-01T00:00:00.000Z' -- who is online has a heartbeat key, or the next ping would find none to set
+-- Of one who is online but was never heard of.  Without a key the next ping would find none to set.
+local NEVER = '1970-01-01T00:00:00.000Z'
 local SNAPSHOT = 'availability:snapshot'
 local SNAPSHOT_MS, CHURN_MS = 10000, 250
 
@@ -48,8 +54,8 @@ local function show_sessions(id, sessions)
 	end
 end
 
--- A heartbeat never goes back, and a state of the truth never makes it newer than the truth knows: only "stamp", after
--- a time in which nobody could be heard, does.  One from the future (a clock was set back) is not believed then.
+-- A heartbeat never goes back, and a state of the truth never makes it newer than the truth knows: only
+-- "stamp" does.  One from the future (a clock was set back) is not believed then.
 local function show_heartbeat(id, online, known)
 	local key = 'mitra:heartbeat:' .. id
 	if not online then
@@ -65,7 +71,8 @@ local function show_heartbeat(id, online, known)
 	end
 end
 
--- Without a set of its own type everybody in it is forgotten: then nobody may believe the mirror until it is reseeded.
+-- What somebody made another type is no set any more, so everybody in it is forgotten: nobody may believe the
+-- mirror until it is reseeded.
 local function mend_set(set)
 	local kind = redis.call('TYPE', set).ok
 	if kind ~= 'set' and kind ~= 'none' then

@@ -1,8 +1,8 @@
 --[[
 mirror_forget.lua: takes mitras out of the mirror whom the truth does not know (see sweeper/orphans.c).
 
-ARGV: for each mitra its id, and the mitra:version:<id> that was seen before the truth was asked, "" if none.  Whoever has
-another by now was created, or shown again, in between, and stays.
+ARGV: for each mitra its id, and the mitra:version:<id> that was seen before the truth was asked, "" if none.
+Whoever has another by now was created, or shown again, in between, and stays.
 
 Answers how many were removed.
 ]]

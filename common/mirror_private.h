@@ -10,7 +10,10 @@ struct event;
 struct snapshot_waiter;
 struct valkey_batch;
 
-/* Who polls the beacon in this process, and the one flight that will answer them all; see mirror_snapshot.c. */
+/*
+ * Who polls the beacon in this process, and the one flight that will answer them all; see
+ * mirror_snapshot.c.
+ */
 struct snapshot {
 	struct snapshot_waiter *waiters; /* not empty = a flight is under way */
 	struct event *again;             /* looks again while another process recomputes */
@@ -26,7 +29,10 @@ struct mirror {
 	struct mirror_limits limits;
 	char script_sha[41];
 
-	/* Failed applies, and how many of them the sweeper was told of by mirror:dirty. Different: the timer is armed. */
+	/*
+	 * Failed applies, and how many of them the sweeper was told of by mirror:dirty. Different: the
+	 * timer is armed.
+	 */
 	uint64_t failures;
 	uint64_t failures_told;
 	struct event *tell;
@@ -37,7 +43,10 @@ struct mirror {
 void snapshot_init(struct mirror *);
 void snapshot_free(struct mirror *);
 
-/* The first error among the replies; MIRROR_EMPTY if the first of them, a GET of mirror:generation, is nil; or NULL. */
+/*
+ * The first error among the replies; MIRROR_EMPTY if the first of them, a GET of mirror:generation, is nil;
+ * or NULL.
+ */
 const char *mirror_fault(redisReply *const *replies, size_t count);
 
 /* valkey_add_argv() of C strings. */

@@ -1,8 +1,8 @@
 /*
  * mirror_read: the questions that are asked of the mirror.
  *
- * Each is one or more batches of plain commands, and each batch begins with a GET of mirror:generation: an emptied
- * Valkey, or an empty replica that took over, answers every other command as if nobody were online.
+ * Each is one or more batches of plain commands, and each batch begins with a GET of mirror:generation: an
+ * emptied Valkey, or an empty replica that took over, answers every other command as if nobody were online.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -166,8 +166,8 @@ mirror_heartbeat_of(struct mirror *mirror, const char *id, mirror_text_fn *done,
 }
 
 /*
- * Who is available: first the candidates in one SDIFF, then their heartbeats and loads, CHUNK at a time and one batch after
- * the other, so that neither Valkey nor its deadline feels a large set.
+ * Who is available: first the candidates in one SDIFF, then their heartbeats and loads, CHUNK at a time and
+ * one batch after the other, so that neither Valkey nor its deadline feels a large set.
  */
 struct search {
 	struct mirror *mirror;

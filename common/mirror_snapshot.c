@@ -1,13 +1,14 @@
 /*
  * mirror_snapshot: the beacon's answer, computed once in the whole cluster however many poll.
  *
- * A poll reads availability:snapshot.  If that is gone, one process takes mirror:snapshot:lock, recomputes and stores; the
- * others look again every LOOK_AGAIN_MS, and take the lock themselves if it comes free without a snapshot, or recompute
- * without it if even that takes longer than the lock can live.  The snapshot is looked at once more after the lock is
- * taken: whoever had it before has stored and released in one script.
+ * A poll reads availability:snapshot.  If that is gone, one process takes mirror:snapshot:lock, recomputes
+ * and stores; the others look again every LOOK_AGAIN_MS, and take the lock themselves if it comes free
+ * without a snapshot, or recompute without it if even that takes longer than the lock can live.  The
+ * snapshot is looked at once more after the lock is taken: whoever had it before has stored and released in
+ * one script.
  *
- * A change between the recompute's reading and its storing must not be forgotten for the snapshot's whole life: mirror.lua counts
- * changes in mirror:changes, and a snapshot that was overtaken lives only CHURN_MS.
+ * A change between the recompute's reading and its storing must not be forgotten for the snapshot's whole
+ * life: mirror.lua counts changes in mirror:changes, and a snapshot that was overtaken lives only CHURN_MS.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,10 @@
 #define LOCK_MS       1000
 #define LOOK_AGAIN_MS 20
 
-/* KEYS: snapshot, changes, lock. ARGV: text, or "" to release the lock only; changes that it has seen; token; life and short life in ms. */
+/*
+ * KEYS: snapshot, changes, lock. ARGV: text, or "" to release the lock only; changes that it has seen;
+ * token; life and short life in ms.
+ */
 static const char store_script[] =
     "if ARGV[1] ~= '' then"
     " local life = (redis.call('GET', KEYS[2]) or '') == ARGV[2] and ARGV[4] or ARGV[5]"

@@ -1,16 +1,19 @@
 /*
- * auto_offline: who was not heard of for stale_after_seconds goes offline, so that nobody is offered a chat that he will not see.
+ * auto_offline: who was not heard of for stale_after_seconds goes offline, so that nobody is offered a chat
+ * that he will not see.
  *
- * Silence counts only while somebody could hear: from mirror:alive on, and not at all while nobody listens.  First the whole
- * set is looked through, then, unless the brake says no, those who are silent go offline page by page:
+ * Silence counts only while somebody could hear: from mirror:alive on, and not at all while nobody
+ * listens.  First the whole set is looked through, then, unless the brake says no, those who are silent go
+ * offline page by page:
  *
- *   their heartbeats are read again, then the truth decides, under its locks, by the time they went online and the
- *   heartbeats that came to it directly, then the mirror is written.  The script reads the heartbeat once more.  Who was
- *   heard in between was told "online", so it stays so: the truth takes it back online, unless somebody
- *   else has decided about this mitra meanwhile.
+ *   their heartbeats are read again, then the truth decides, under its locks, by the time they went online
+ *   and the heartbeats that came to it directly, then the mirror is written.  The script reads the
+ *   heartbeat once more.  Who was heard in between was told "online", so it stays so: the truth takes it
+ *   back online, unless somebody else has decided about this mitra meanwhile.
  *
- * The brake: a tick that would take more than auto_offline_max_percent of at least BRAKE_LEAST mitras offline is more likely a
- * fault of ours or of the network than of all of them.  It takes nobody, and the next does only if it finds the same.
+ * The brake: a tick that would take more than auto_offline_max_percent of at least BRAKE_LEAST mitras
+ * offline is more likely a fault of ours or of the network than of all of them.  It takes nobody, and the
+ * next does only if it finds the same.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +33,7 @@ struct sweep {
 	struct arena arena; /* holds the ids */
 	int64_t now_ms, cutoff_ms;
 	char cutoff[CLOCK_ISO_SIZE];
-	bool nobody; /* can be silent: they were all heard of, or stamped, after the cutoff */
+	bool nobody; /* can be silent: everyone was stamped after the cutoff */
 	int max_percent;
 	size_t online; /* looked at */
 	const char **silent;
@@ -82,7 +85,10 @@ skipped(const char *why)
 	return false;
 }
 
-/* Since when is somebody listening? Silence before that is ours; and before everyone was stamped for it, there is none to judge. */
+/*
+ * Since when is somebody listening? Silence before that is ours; and before everyone was stamped for it,
+ * there is none to judge.
+ */
 static bool
 heard_since(struct sweeper *s, int64_t *since_ms)
 {
@@ -164,7 +170,7 @@ look_through(struct sweeper *s, struct sweep *sweep)
 	return good ? true : valkey_failed(s);
 }
 
-/* A heartbeat from the future would keep its mitra online until then.  It becomes one of now, unless there is another already. */
+/* One from the future would keep its mitra online until then. It becomes one of now, unless it has moved. */
 static bool
 bring_back_from_future(struct sweeper *s, struct arena *arena, const char **pairs, size_t used)
 {
@@ -253,7 +259,7 @@ take_offline(struct sweeper *s, struct sweep *sweep)
 	return good;
 }
 
-/* Those whom the script did not show offline because they were heard: the rest of the skipped have a newer state already. */
+/* Those whom the script skipped because they were heard; the other skipped have a newer state already. */
 static bool
 take_back(struct sweeper *s, struct sweep *sweep, struct arena *arena,
     const struct mirror_state *swept, size_t count, const struct mirror_applied *applied)

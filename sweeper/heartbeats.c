@@ -1,8 +1,8 @@
 /*
  * heartbeats: PostgreSQL learns when each online mitra was last heard of.
  *
- * Heartbeats go to Valkey only; what the truth knows of them is for the time in which Valkey is away or was emptied.  A page is one
- * statement, and never moves a time back.
+ * Heartbeats go to Valkey only; what the truth knows of them is for the time in which Valkey is away or was
+ * emptied.  A page is one statement, and never moves a time back.
  */
 #include <stdlib.h>
 

@@ -1,10 +1,10 @@
 /*
  * orphans: members of the mirror's sets, and keys, of mitras whom the truth does not know (any more).
  *
- * A reseed pages through the truth, so it cannot meet them; they are found from Valkey's side.  What looks like an orphan
- * may have been created since the pages were read.  So before it is removed the truth is asked again, and it is removed
- * only if mitra:version:<id> is still what it was before that: a mitra who was created and went online meanwhile has
- * another.
+ * A reseed pages through the truth, so it cannot meet them; they are found from Valkey's side.  What looks
+ * like an orphan may have been created since the pages were read.  So before it is removed the truth is
+ * asked again, and it is removed only if mitra:version:<id> is still what it was before that: a mitra who
+ * was created and went online meanwhile has another.
  */
 #include <string.h>
 

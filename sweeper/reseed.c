@@ -1,13 +1,15 @@
 /*
  * reseed: the mirror is made equal to the truth, while both go on changing.
  *
- * Nothing is deleted first, so an empty set is never visible: page by page the truth's states go through the same script as
- * everybody's, which skips what is older than what it shows.  Then goes what the truth does not know.  Only then,
- * and only if Valkey was not emptied meanwhile, mirror:generation says that the mirror may be believed.
+ * Nothing is deleted first, so an empty set is never visible: page by page the truth's states go through
+ * the same script as everybody's, which skips what is older than what it shows.  Then goes what the truth
+ * does not know.  Only then, and only if Valkey was not emptied meanwhile, mirror:generation says that the
+ * mirror may be believed.
  *
- * A state can also be skipped because the truth was restored from a backup, and counts its versions from further back.
- * The mirror's version was committed once; so if the truth, asked again after it was seen, still is behind it,
- * then the truth went back.  It wins, by compare-and-set against exactly the version that was seen.
+ * A state can also be skipped because the truth was restored from a backup, and counts its versions from
+ * further back. The mirror's version was committed once; so if the truth, asked again after it was seen,
+ * still is behind it, then the truth went back.  It wins, by compare-and-set against exactly the version
+ * that was seen.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -199,7 +201,7 @@ show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const
 	return true;
 }
 
-/* Of those that the mirror skipped, the ones that the truth is still behind of. Versions are counted, so doubles hold them. */
+/* Of those that the mirror skipped, the ones whose truth is behind still. Doubles hold any real version. */
 static bool
 win_back(struct sweeper *s, struct seeding *seeding, struct arena *arena,
     const struct mirror_applied *applied)
@@ -259,7 +261,10 @@ finish(struct sweeper *s, struct seeding *seeding)
 	return finished;
 }
 
-/* Whoever holds the lease must begin anew; if even this cannot be written, Valkey is down, and its return is reason enough. */
+/*
+ * Whoever holds the lease must begin anew; if even this cannot be written, Valkey is down, and its return
+ * is reason enough.
+ */
 static void
 give_up(struct sweeper *s)
 {

@@ -1,9 +1,9 @@
 /*
  * sweeper: the process's life.
  *
- * Start: wait for PostgreSQL, settle what is overdue, seed the mirror, report ready.  Then, until TERM, a watch every second and the
- * passes of the table below, each at its period, one thing at a time.  If Valkey is away, there is one warning and
- * everything that needs no Valkey goes on.
+ * Start: wait for PostgreSQL, settle what is overdue, seed the mirror, report ready.  Then, until TERM, a
+ * watch every second and the passes of the table below, each at its period, one thing at a time.  If Valkey
+ * is away, there is one warning and everything that needs no Valkey goes on.
  */
 #include "sweeper/sweeper.h"
 
@@ -58,7 +58,7 @@ on_term(evutil_socket_t fd, short events, void *argument)
 	((struct sweeper *)argument)->stopping = true;
 }
 
-/* A worker died, perhaps between its commit and its write to the mirror, perhaps with a statement still running. */
+/* A worker died: perhaps between commit and mirror, perhaps with a statement that still runs. */
 static void
 on_catch_up(void *argument)
 {

@@ -1,8 +1,9 @@
 /*
  * sweeper: the process that keeps truth and mirror together, and what its files share.
  *
- * It does one thing at a time.  A pass is linear code, read from top to bottom, that waits for each answer by running the
- * event loop; meanwhile nothing else of this process runs but ticks to the master and what the loop's callbacks note down.
+ * It does one thing at a time.  A pass is linear code, read from top to bottom, that waits for each answer
+ * by running the event loop; meanwhile nothing else of this process runs but ticks to the master and what
+ * the loop's callbacks note down.
  */
 #ifndef SWEEPER_SWEEPER_H
 #define SWEEPER_SWEEPER_H
@@ -51,13 +52,13 @@ struct sweeper {
 	bool reseed_due;     /* something was missed, or the last reseed failed */
 	bool reseed_failing; /* so it was logged already */
 	bool worker_died;    /* whoever holds the lease must learn of it */
-	int64_t
-	    reseed_again_ms; /* monotonic; 0: no. A dead worker's last statement may still be running */
-	char seeded[96];     /* the line that the last reseed is worth */
+	/* Monotonic; 0: no.  A dead worker's last statement may still be running, so look twice. */
+	int64_t reseed_again_ms;
+	char seeded[96]; /* the line that the last reseed is worth */
 
 	int64_t clock_offset_ms; /* wall minus monotonic, when it was last looked at */
-	bool
-	    clock_set; /* and it has changed: no stamp in the mirror means anything until everyone has a new one */
+	/* And it has changed: no stamp in the mirror means anything until everyone has a new one. */
+	bool clock_set;
 	bool braked; /* the auto-offline tick before this one was stopped by the brake */
 };
 
@@ -77,19 +78,19 @@ bool sweeper_query(struct sweeper *, enum sweeper_statement, int arguments,
 /* An error reply counts as a failure. The caller frees the replies. */
 struct valkey_replies *
 sweeper_ask(struct sweeper *, struct valkey_batch *) __attribute__((warn_unused_result));
-/* The same for a batch from sweeper_read(), whose first reply is the generation: MIRROR_EMPTY is a failure too. */
+/* The same for a batch from sweeper_read(), which asks for the generation: MIRROR_EMPTY is a failure. */
 struct valkey_batch *sweeper_read(struct sweeper *);
 struct valkey_replies *
 sweeper_ask_mirror(struct sweeper *, struct valkey_batch *) __attribute__((warn_unused_result));
-/* mirror_apply_as() to its end; what was applied and skipped is copied into the arena unless `applied` is NULL. */
+/* mirror_apply_as() to its end. What was applied and skipped goes into the arena; `applied` may be NULL. */
 bool sweeper_apply(struct sweeper *, struct arena *, const struct mirror_state *, size_t,
     struct mirror_how, struct mirror_applied *applied) __attribute__((warn_unused_result));
 /* Between two pages: keeps the lease. False: the process is to stop. */
 bool sweeper_goes_on(struct sweeper *);
 
 /*
- * All members of a set, or all keys that match a pattern, page by page.  An emptied Valkey has none: whoever draws a conclusion
- * asks for the generation afterwards.
+ * All members of a set, or all keys that match a pattern, page by page.  An emptied Valkey has none:
+ * whoever draws a conclusion asks for the generation afterwards.
  */
 struct sweeper_scan {
 	const char *set;     /* NULL: keys */
@@ -106,7 +107,7 @@ bool sweeper_scan(struct sweeper *, struct arena *, struct sweeper_scan *)
 bool sweeper_is_uuid(const char *);
 /* {a,b,c}: the texts as a PostgreSQL array. They must need no quotes. */
 const char *sweeper_array(struct arena *, const char *const *texts, size_t);
-/* One command about many: ("MGET", NULL, "mitra:heartbeat:", ids), ("SMISMEMBER", "mitras:online", "", ids). */
+/* A command about many: "MGET", NULL, "mitra:heartbeat:", ids, or "SMISMEMBER", "mitras:online", "", ids. */
 void sweeper_add_many(struct valkey_batch *, struct arena *, const char *command, const char *first,
     const char *prefix, const char *const *ids, size_t);
 
@@ -125,13 +126,17 @@ bool auto_offline(struct sweeper *);
 bool heartbeats(struct sweeper *);
 bool deadlines(struct sweeper *);
 
-/* All zero is the plain one, which never makes anybody look fresh. */
+/*
+ * All zero is the plain one, which never makes anybody look fresh.
+ *
+ * listening  if nobody says that he listens to heartbeats, that begins now: workers are about to
+ * stamping   if a gap in listening is behind us, everyone online gets a fresh heartbeat, once
+ * orphans    also look through all keys for those of mitras who are gone
+ */
 struct reseed_how {
-	bool
-	    listening; /* if nobody says that he listens to heartbeats, that begins now: workers are about to */
-	bool
-	    stamping; /* if a gap in listening is behind us, everyone online gets a fresh heartbeat, once */
-	bool orphans; /* also look through all keys for those of mitras who are gone */
+	bool listening;
+	bool stamping;
+	bool orphans;
 };
 
 /* Sets s->seeded, or s->error. */
@@ -153,7 +158,7 @@ void known_free(struct known *);
 
 /* --- orphans.c: what the mirror has of mitras whom the truth does not know --- */
 
-/* Called for each page of ids that are not in `known`; false ends it. Those may be there by now: ask the truth. */
+/* Called for each page of ids not in `known`, which may exist by now: ask the truth.  False ends it. */
 typedef bool
 orphans_fn(struct sweeper *, struct arena *, const char *const *ids, size_t, void *argument);
 bool orphans_in_sets(struct sweeper *, const struct known *, orphans_fn *, void *argument)
@@ -168,7 +173,7 @@ bool orphans_remove(struct sweeper *, struct arena *, const char *const *ids, si
 
 /* --- verify.c --- */
 
-/* Compares mirror and truth; prints each difference to `out` unless that is NULL. False: could not, see s->error. */
+/* Compares mirror and truth; prints each difference, unless `out` is NULL.  False: it could not. */
 bool verify(struct sweeper *, FILE *out, size_t *differences) __attribute__((warn_unused_result));
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * verify: is the mirror equal to the truth?
  *
- * Page by page, the truth's states are held against what Valkey shows; then Valkey's side is looked through for mitras
- * whom the truth does not know.  Both go on changing meanwhile.  So whoever differs is looked at again a moment later, and
- * only what differs still is a difference.
+ * Page by page, the truth's states are held against what Valkey shows; then Valkey's side is looked through
+ * for mitras whom the truth does not know.  Both go on changing meanwhile.  So whoever differs is looked at
+ * again a moment later, and only what differs still is a difference.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -210,7 +210,7 @@ compare_again(struct sweeper *s, struct comparison *comparison, struct arena *ar
 	return true;
 }
 
-/* One difference for each place where such a mitra is found. Who was created since the pages were read is none. */
+/* A difference for each place where such a mitra is found, unless it was created since. */
 static bool
 unknown_found(
     struct sweeper *s, struct arena *arena, const char *const *ids, size_t count, void *argument)

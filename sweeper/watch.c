@@ -1,9 +1,10 @@
 /*
  * watch: once a second, one look at Valkey and none at PostgreSQL.
  *
- * Who holds the lease does the sweeping for all instances; that only saves work, nothing would go wrong without it.
- * The holder reseeds at once when the mirror is not to be trusted: it was emptied (no generation), some process could not
- * write to it (dirty), Valkey was away, or for a while nobody could hear heartbeats (alive is not what was stamped).
+ * Who holds the lease does the sweeping for all instances; that only saves work, nothing would go wrong
+ * without it. The holder reseeds at once when the mirror is not to be trusted: it was emptied (no
+ * generation), some process could not write to it (dirty), Valkey was away, or for a while nobody could
+ * hear heartbeats (alive is not what was stamped).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,9 @@ same_text(const redisReply *a, const redisReply *b)
 }
 
 /*
- * The wall clock was set: the time since when somebody listens is put to now, and as that was not stamped, everyone online will
- * be.  Who died with his statement still running is told to all, as another instance may hold the lease.
+ * The wall clock was set: the time since when somebody listens is put to now, and as that was not stamped,
+ * everyone online will be.  Who died with his statement still running is told to all, as another instance
+ * may hold the lease.
  */
 static bool
 look(struct sweeper *s, bool *reseed_needed, bool *emptied)

@@ -89,7 +89,7 @@ def mirror(database, valkey):
 @pytest.fixture
 def listening(mirror):
     """
-    Somebody listens to heartbeats, has done so for an hour, and everyone was stamped for it: as with workers running.
+    Somebody listens to heartbeats, has done so for an hour, and everyone was stamped for it, as with workers.
     Without them mirror:alive would expire.
     """
     since, stop = time_of(3600), threading.Event()
@@ -114,5 +114,5 @@ def listening(mirror):
 
 @pytest.fixture
 def sweeper(mitrad_factory):
-    """sweeper(NAME=value, …): an instance that only sweeps, in which nothing happens but what the settings ask for."""
+    """sweeper(NAME=value, …): an instance that only sweeps, and does nothing but what the settings ask for."""
     return lambda **settings: mitrad_factory("--role", "sweeper", arrangement=CALM, **settings)

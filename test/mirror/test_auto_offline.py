@@ -138,7 +138,7 @@ def test_fewer_than_twenty_are_swept_without_a_brake(mirror, listening, silent, 
 def test_who_pings_in_the_middle_of_a_sweep_is_online_after_it(
     mirror, postgres, proxy_factory, listening, silent, sweeper
 ):
-    """PostgreSQL answers late: there is a second between the flip in the truth and the mirror's learning of it."""
+    """PostgreSQL answers late: a second lies between the flip in the truth and the mirror's learning of it."""
     pings, dead = silent(), silent()
     mirror.reseed()
     proxy = proxy_factory(postgres)
@@ -188,9 +188,7 @@ def test_pings_against_sweeps_never_lose_a_mitra_who_was_told_online(mirror, iso
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline and not told.get(mitra.id):
             # As a worker does it: the key must be there.
-            told[mitra.id] = mirror.keys.eval(
-                "return redis.call('SET', KEYS[1], ARGV[1], 'XX') and 1 or 0", 1, f"mitra:heartbeat:{mitra.id}", iso()
-            )
+            told[mitra.id] = mirror.keys.set(f"mitra:heartbeat:{mitra.id}", iso(), xx=True)
 
     threads = [threading.Thread(target=ping, args=(mitra,)) for mitra in mitras]
     for thread in threads:

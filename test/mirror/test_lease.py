@@ -10,6 +10,14 @@ def seeds(instance):
     return len(instance.messages("[valkey-mirror] seed:"))
 
 
+def run_out(mirror, session):
+    mirror.database.execute(
+        """UPDATE chat_sessions SET started_at = now() - interval '2 h', expires_at = now() - interval '1 h'
+           WHERE id = %s""",
+        session,
+    )
+
+
 def pair(sweeper, mirror):
     first = sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1)
     wait_until(lambda: mirror.keys.get("sweeper:lease"), what="the lease")
@@ -56,10 +64,7 @@ def test_without_valkey_overdue_sessions_still_end(mirror, valkey, listening, ma
     sweeper()
     valkey.stop()
     session = make_session(make_mitra())
-    mirror.database.execute(
-        "UPDATE chat_sessions SET started_at = now() - interval '2 h', expires_at = now() - interval '1 h' WHERE id = %s",
-        session,
-    )
+    run_out(mirror, session)
 
     wait_until(
         lambda: mirror.database.value("SELECT status FROM chat_sessions WHERE id = %s", session) == "ended",
@@ -73,10 +78,7 @@ def test_the_load_of_a_mitra_whose_session_ran_out_is_shown(mirror, listening, m
     sweeper()
     assert mirror.shown()[mitra.id][2] == 1
 
-    mirror.database.execute(
-        "UPDATE chat_sessions SET started_at = now() - interval '2 h', expires_at = now() - interval '1 h' WHERE id = %s",
-        session,
-    )
+    run_out(mirror, session)
 
     wait_until(lambda: mirror.shown()[mitra.id][2] == 0, what="the load")
 

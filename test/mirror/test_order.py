@@ -19,7 +19,7 @@ HORIZON = "9999-12-31T23:59:59.999Z"
 
 @pytest.fixture
 def apply(mirror, iso):
-    """apply(*states, cutoff=""): mirror.lua itself, on states (id, version, online, active, sessions, expected="")."""
+    """apply(*states, cutoff=""): mirror.lua itself; a state is (id, version, online, active, sessions[, expected])."""
     with open(SCRIPT, encoding="ascii") as file:
         script = mirror.keys.register_script(file.read())
 
@@ -116,9 +116,8 @@ def test_random_toggles_edits_reseeds_and_flushes_end_with_mirror_equal_to_truth
                     assert answer.status == 200, answer
                 else:
                     status = chance.choice(["active", "pending_payment", "ended"])
-                    cursor.execute(
-                        "UPDATE chat_sessions SET status = %s WHERE id = %s", (status, chance.choice(sessions))
-                    )
+                    change = "UPDATE chat_sessions SET status = %s WHERE id = %s"
+                    cursor.execute(change, (status, chance.choice(sessions)))
         except Exception as failure:  # shown by the test itself
             failures.append(failure)
         finally:

@@ -129,7 +129,9 @@ def test_after_a_restored_backup_the_truth_wins_and_goes_on(mirror, make_mitra):
     assert mirror.keys.get(f"mitra:version:{mitra.id}") == "3"
 
 
-def test_a_hand_edit_of_the_tables_is_healed_by_the_next_periodic_reseed(mirror, make_mitra, make_session, sweeper):
+def test_a_hand_edit_of_the_tables_is_healed_by_the_next_periodic_reseed(
+    mirror, make_mitra, make_session, sweeper
+):
     mitra, sudden = make_mitra(), make_mitra()
     sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1)
     wait_until(mirror.equal, what="the first seed")
@@ -185,7 +187,7 @@ def test_a_mirror_that_somebody_could_not_write_to_is_reseeded_at_once(mirror, m
 
 
 def test_the_death_of_a_worker_makes_the_sweeper_look_again(mirror, make_mitra, mitrad_factory):
-    """It may have died between its commit and its write to the mirror; and what it had sent may commit still later."""
+    """It may have died between commit and mirror; and what it had sent may commit still later."""
     instance = mitrad_factory(arrangement=CALM, DATABASE_TIMEOUT_MS=3000)
     first, second = make_mitra(), make_mitra()
 
