@@ -60,3 +60,14 @@ def origins():
 def agent_token():
     """An operator's who is no admin."""
     return tokens.mint("operator", role="agent")
+
+
+@pytest.fixture
+def show(mitrad):
+    """show(mitra): has the mirror show what the truth says of him now, after an edit by hand."""
+
+    def show(mitra):
+        answer = mitrad.post("/api/mitra/status/online", token=mitra.token)
+        assert answer.status == 200, answer
+
+    return show
