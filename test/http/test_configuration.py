@@ -34,12 +34,13 @@ def change(mitrad, operator_token):
 
 
 @pytest.fixture
-def busy_mitra(online_mitra, make_session, show):
-    """Online, with one session."""
+def busy_mitra(mitrad, online_mitra, make_session, show):
+    """Online, with one session; the only one who is."""
     mitra = online_mitra()
     make_session(mitra)
     show(mitra)
-    return mitra
+    yield mitra
+    assert mitrad.post("/api/mitra/status/offline", token=mitra.token).status == 200
 
 
 @pytest.fixture
