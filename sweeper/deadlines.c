@@ -9,6 +9,14 @@
 
 #define ROUNDS_MAX 100 /* of at most 1,000 sessions each; what is left waits for the next time */
 
+/* One line for each mitra, as operators look for them by id. */
+static void
+not_shown(const struct sweeper *s, const struct mirror_state *states, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		log_warning("[valkey-mirror] setCapacity %s failed: %s", states[i].id, s->error);
+}
+
 static bool
 settle_some(struct sweeper *s, struct arena *arena, size_t *count)
 {
@@ -22,8 +30,7 @@ settle_some(struct sweeper *s, struct arena *arena, size_t *count)
 	*count = mirror_states_of(arena, rows, &states);
 	rows_free(rows);
 	if (*count && !sweeper_apply(s, arena, states, *count, (struct mirror_how){ 0 }, NULL))
-		log_warning(
-		    "[valkey-mirror] setCapacity of %zu mitras failed: %s", *count, s->error);
+		not_shown(s, states, *count);
 	return true;
 }
 
