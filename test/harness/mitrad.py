@@ -126,6 +126,13 @@ class Mitrad:
     def patch(self, path, **more):
         return self.public.patch(path, **more)
 
+    def metric(self, name):
+        """The sum of a metric of /metrics over its labels.  Children report once a second: wait until it has moved."""
+        lines = self.internal.get("/metrics").text.splitlines()
+        values = [line.rpartition(" ")[2] for line in lines if re.match(rf"{name}[ {{]", line)]
+        assert values, f"there is no metric {name}"
+        return sum(float(value) for value in values)
+
     # Log
 
     def log_text(self):

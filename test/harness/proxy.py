@@ -7,6 +7,7 @@ A TCP proxy in front of a server, which fails in the ways that networks and mach
     drop()         existing connections go silent for ever, new ones work: a failover without a goodbye
     cut()          existing connections are reset in the middle of what they do, new ones work
     slow(seconds)  every piece of data is that late, in each direction
+    answer(data)   the server is not asked: whatever the client sends, it gets this back; existing connections too
 
 The port stays the same, and nobody else can take it, in all of them.  The proxy runs in a thread with a loop of its
 own; each method returns when the new behaviour holds.
@@ -26,6 +27,7 @@ class Proxy:
         self.accepted = 0  # connections so far
         self.delay = 0.0
         self.swallow = False
+        self.reply = None
         self.pairs = set()
         self._socket, self.port = _bound_to_free_port()
         self._server = None
@@ -42,6 +44,9 @@ class Proxy:
 
     def black_hole(self):
         self._run(self._listen(swallow=True, delay=0.0))
+
+    def answer(self, data):
+        self._run(self._listen(swallow=False, delay=0.0, reply=data))
 
     def refuse(self):
         self._run(self._refuse())
@@ -68,9 +73,10 @@ class Proxy:
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
-    async def _listen(self, swallow, delay):
+    async def _listen(self, swallow, delay, reply=None):
         self.swallow = swallow
         self.delay = delay
+        self.reply = reply
         if self._server is None:
             self._server = await self._loop.create_server(lambda: Front(self), sock=self._socket)
 
@@ -126,6 +132,9 @@ class Front(asyncio.Protocol):
         self.early.clear()
 
     def data_received(self, data):
+        if self.proxy.reply is not None:
+            write(self.client, self.proxy.reply)
+            return
         if self.server is None and not self.silent:
             self.early.append(data)
             return

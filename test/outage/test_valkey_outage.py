@@ -1,0 +1,355 @@
+"""Valkey away, in every way it can be: the same answers, only from PostgreSQL (contract section 5, "Outage")."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from harness import people, ports, process
+from harness.api import problem_of
+from harness.mitrad import CALM
+from harness.wait import holds_for, wait_until
+
+
+class Refused:
+    """Nobody listens."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.refuse()
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        proxy.forward()
+
+
+class BlackHole(Refused):
+    """Connections are accepted, and nothing comes back."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.black_hole()
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        # What was swallowed stays swallowed, as when a machine is gone; new connections lead to the next one.
+        proxy.forward()
+
+
+class Paused:
+    """The machine hangs."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        valkey.pause()
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        valkey.resume()
+
+
+class Killed:
+    """Valkey dies and comes back without its data."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        valkey.kill()
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        valkey.start()
+
+
+class Loading(Refused):
+    """Valkey reads its dump."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.answer(b"-LOADING Valkey is loading the dataset in memory\r\n")
+
+
+class MasterDown(Refused):
+    """A replica that has lost its master and says so."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.answer(b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n")
+
+
+class Babbling(Refused):
+    """Something else answers on that port."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+class Slow(Refused):
+    """Each answer comes later than VALKEY_TIMEOUT_MS."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        proxy.slow(0.5)
+
+
+class ReadOnly:
+    """A failover left us with a replica: it can be read, and not written."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        with valkey.client() as client:
+            client.replicaof("127.0.0.1", ports.free_port())
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        with valkey.client() as client:
+            client.replicaof("NO", "ONE")
+
+
+class Emptied:
+    """FLUSHDB, with nobody there to reseed: no connection is dropped, and nothing is an error."""
+
+    @staticmethod
+    def begin(proxy, valkey, mitrad):
+        for sweeper in mitrad.children()["sweeper"]:
+            process.send(sweeper, signal.SIGSTOP)
+        with valkey.client() as client:
+            client.flushdb()
+
+    @staticmethod
+    def end(proxy, valkey, mitrad):
+        for sweeper in mitrad.children()["sweeper"]:
+            process.send(sweeper, signal.SIGCONT)
+
+
+OUTAGES = [Refused, BlackHole, Paused, Killed, Loading, MasterDown, Babbling, Slow, ReadOnly, Emptied]
+
+
+@pytest.fixture
+def proxy(proxy_factory, valkey):
+    return proxy_factory(valkey)
+
+
+@pytest.fixture
+def start(mitrad_factory, valkey, proxy):
+    """start(NAME=value, …): a calm instance that reaches Valkey through the proxy."""
+    return lambda arrangement=CALM, **settings: mitrad_factory(
+        arrangement=arrangement, VALKEY_URL=valkey.url_through(proxy), **settings
+    )
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.__name__)
+def test_every_answer_is_the_same_through_an_outage_and_after_it(outage, start, world_of, valkey, proxy):
+    mitrad = start()
+    world = world_of(mitrad)
+    world.forget_silent(valkey)
+    assert world.try_everything() == {"valkey"}
+    assert mitrad.metric("mitrad_valkey_fallbacks_total") == 0
+
+    outage.begin(proxy, valkey, mitrad)
+    sources = world.try_everything()
+    assert sources == {"postgres"} or outage is ReadOnly
+    assert world.sources(times=8) == {"postgres"}
+    wait_until(lambda: mitrad.metric("mitrad_valkey_fallbacks_total") > 10, 10, "the fallbacks to be counted")
+    # If Valkey lost its data then everyone is stamped anew, rightly.
+    world.toggle(world.silent, "/api/mitra/status/offline")
+
+    outage.end(proxy, valkey, mitrad)
+    world.comes_back()
+    assert world.try_everything() == {"valkey"}
+    assert world.mirror_is_right()
+
+
+def test_valkey_that_is_slow_but_in_time_is_used(start, world_of, valkey, proxy):
+    mitrad = start(VALKEY_TIMEOUT_MS=5000)
+    world = world_of(mitrad)
+    world.forget_silent(valkey)
+    proxy.slow(0.02)
+    assert world.try_everything() == {"valkey"}
+
+
+def test_a_failover_that_drops_connections_silently_costs_one_timeout(start, world_of, proxy):
+    world = world_of(start())
+    proxy.drop()
+    world.sources(times=4)
+    world.comes_back()
+
+
+def test_connections_that_are_cut_are_made_again(start, world_of, proxy):
+    world = world_of(start())
+    for _ in range(5):
+        proxy.cut()
+        world.sources(times=2)
+    world.comes_back()
+
+
+def test_a_black_hole_costs_the_first_a_timeout_and_the_rest_nothing(start, world_of, proxy):
+    timeout = 2.0
+    world = world_of(start(WORKERS=1, VALKEY_TIMEOUT_MS=int(timeout * 1000)))
+    mitra = world.online_mitra()
+    proxy.black_hole()
+
+    def took(request):
+        began = time.monotonic()
+        assert request() is not None
+        return time.monotonic() - began
+
+    assert took(lambda: world.read("availability")) < 2 * timeout
+    rest = [took(request) for request in (lambda: world.read("availability"), lambda: world.beat(mitra)) * 20]
+    assert max(rest) < timeout / 2
+
+
+def test_all_who_wait_when_the_hole_opens_are_answered_after_one_timeout(start, world_of, proxy):
+    timeout = 2.0
+    world = world_of(start(WORKERS=1, VALKEY_TIMEOUT_MS=int(timeout * 1000)))
+    mitra = world.online_mitra()
+    proxy.black_hole()
+    began = time.monotonic()
+    answers = []
+    waiting = [threading.Thread(target=lambda: answers.append(world.beat(mitra))) for _ in range(20)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    assert [answer.json for answer in answers] == [{"online": True}] * 20
+    assert time.monotonic() - began < 2 * timeout
+
+
+# What operators grep for
+
+LINES = [
+    "[heartbeat] valkey check failed, falling back to DB: ",
+    "[isMitraReachable] valkey unavailable, falling back to DB: ",
+    "[findAvailableMitras] valkey unavailable, falling back to Postgres: ",
+]
+
+
+def test_the_log_says_what_the_contract_promises(start, world_of, proxy):
+    mitrad = start()
+    mitrad.wait_log(lambda line: line["message"] == "[valkey] subscribed to config:invalidate")
+    seed = mitrad.wait_log("[valkey-mirror] seed: ")
+    assert seed["message"] == "[valkey-mirror] seed: 0 online, 0 deactivated, 0 with active sessions"
+    world = world_of(mitrad)
+    mitra = world.online_mitra()
+    proxy.refuse()
+    world.beat(mitra)
+    world.reachable(mitra)
+    world.read("availability")
+    world.toggle(mitra, "/api/mitra/status/offline")
+    world.toggle(mitra, "/api/mitra/status/online")
+    world.patch(f"mitras/{mitra.id}", is_active=False)
+    writes = [f"[valkey-mirror] {what} {mitra.id} failed: " for what in ("setOffline", "setOnline", "setActive")]
+    for beginning in LINES + writes:
+        line = mitrad.wait_log(lambda line, wanted=beginning: line["message"].startswith(wanted))
+        assert len(line["message"]) > len(beginning), "the reason is missing"
+        assert line["severity"] in ("WARNING", "ERROR")
+
+
+def test_the_sweepers_log_says_what_the_contract_promises(mitrad_factory, valkey, proxy, world_of):
+    mitrad = mitrad_factory(VALKEY_URL=valkey.url_through(proxy))
+    world = world_of(mitrad)
+    mitra = world.online_mitra()
+    session = people.make_session(world.database, mitra)
+    proxy.refuse()
+    world.database.execute("UPDATE chat_sessions SET expires_at = now() - interval '1 hour' WHERE id = %s", session)
+    for beginning in (
+        "[auto-offline] valkey unavailable, skipping this tick: ",
+        "[heartbeat-mirror] valkey unavailable, skipping: ",
+        f"[valkey-mirror] setCapacity {mitra.id} failed: ",
+    ):
+        mitrad.wait_log(lambda line, wanted=beginning: line["message"].startswith(wanted))
+
+
+# Who is heard, and who is not swept
+
+
+def test_heartbeats_of_the_outage_keep_a_mitra_available(start, world_of, proxy, database):
+    world = world_of(start())
+    beating, silent = world.online_mitra(), world.online_mitra()
+    proxy.refuse()
+    world.beat(beating)
+    database.execute("UPDATE mitra_online_status SET last_heartbeat_at = now() - interval '1 hour'")
+    assert not world.reachable(beating) and not world.reachable(silent)
+    assert world.beat(beating).json == {"online": True}
+    assert world.reachable(beating) and not world.reachable(silent)
+    just_now = "last_heartbeat_at > now() - interval '30 seconds'"
+    assert database.value(f"SELECT {just_now} FROM mitra_online_status WHERE mitra_id = %s", beating.id)
+
+
+def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, database):
+    world = world_of(start(WORKERS=1))
+    mitras = [world.online_mitra() for _ in range(20)]
+    proxy.refuse()
+    wait_until(lambda: world.sources() == {"postgres"}, 10, "the outage to be noticed")
+    # One transaction holds a row, so that heartbeats gather behind the first statement.
+    rival = database.connect()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM mitra_online_status WHERE mitra_id = %s FOR UPDATE", (mitras[0].id,))
+    answers = []
+    threads = [threading.Thread(target=lambda m=m: answers.append(world.beat(m).json)) for m in mitras]
+    with database.statements() as ran:
+        for thread in threads:
+            thread.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'mitrad'"
+        wait_until(lambda: database.value(waiting) == 1, 10, "the first batch to wait")
+        wait_until(lambda: world.mitrad.metric("mitrad_http_in_flight") >= 20, 10, "all to have arrived")
+        rival.rollback()
+        for thread in threads:
+            thread.join()
+    rival.close()
+    assert answers == [{"online": True}] * 20
+    assert ran.matching("mitra_beat") <= 3, ran.calls
+
+
+@pytest.mark.deadline(120)
+def test_nobody_is_swept_for_silence_in_an_outage(mitrad_factory, world_of, valkey, proxy, database):
+    mitrad = mitrad_factory(VALKEY_URL=valkey.url_through(proxy))
+    world = world_of(mitrad)
+    world.patch("config", stale_after_seconds=10)
+    mitras = [world.online_mitra() for _ in range(3)]
+    world.toggle(world.silent, "/api/mitra/status/offline")
+    online = "SELECT count(*) FROM mitra_online_status WHERE is_online"
+    proxy.refuse()
+    # Longer than stale_after_seconds, and than mirror:alive lives; a sweep every second.
+    holds_for(lambda: database.value(online) == len(mitras), 14, "everyone staying online")
+    proxy.forward()
+    world.comes_back()
+    holds_for(lambda: database.value(online) == len(mitras), 4, "everyone staying online after the outage")
+    assert all(world.beat(mitra).json == {"online": True} for mitra in mitras)
+    # Silence after the outage counts again.
+    wait_until(lambda: database.value(online) == 0, 40, "those who stay silent to be taken offline")
+    swept = "SELECT count(*) FROM mitra_online_logs WHERE reason = 'auto_offline' AND mitra_id = ANY (%s::uuid[])"
+    assert database.value(swept, [mitra.id for mitra in mitras]) == len(mitras)
+
+
+def test_valkey_away_for_good_leaves_no_child_busy(start, world_of, proxy):
+    """Reconnecting is not a loop that burns a core."""
+    mitrad = start()
+    world_of(mitrad)
+    proxy.refuse()
+    pids = [pid for kind in mitrad.children().values() for pid in kind]
+    before = sum(cpu_seconds(pid) for pid in pids)
+    time.sleep(3)
+    assert sum(cpu_seconds(pid) for pid in pids) - before < 3 * 0.3
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_deactivation_during_an_outage_holds_once_valkey_is_back(start, world_of, valkey, proxy):
+    world = world_of(start())
+    mitra = world.online_mitra()
+    proxy.refuse()
+    world.patch(f"mitras/{mitra.id}", is_active=False)
+    problem_of(world.beat(mitra), 403, "ACCOUNT_INACTIVE")
+    proxy.forward()
+    world.comes_back()
+    problem_of(world.beat(mitra), 403, "ACCOUNT_INACTIVE")
+    with valkey.client() as mirror:
+        assert mirror.sismember("mitras:deactivated", mitra.id) and not mirror.sismember("mitras:online", mitra.id)
