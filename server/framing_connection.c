@@ -377,6 +377,15 @@ hang_up(struct connection *c)
 	bufferevent_trigger_event(c->inner, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
 }
 
+/* Since this turn of the event loop began: to hang up now would lose a request. */
+static bool
+bytes_have_come(struct connection *c)
+{
+	char byte;
+
+	return recv(descriptor(c), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static void
 deadline_passed(evutil_socket_t fd, short what, void *argument)
 {
@@ -390,6 +399,10 @@ deadline_passed(evutil_socket_t fd, short what, void *argument)
 		return;
 	if (c->state == CONNECTION_RECEIVING) {
 		refuse(c, c->in_body ? REFUSAL_BODY_LATE : REFUSAL_HEAD_LATE);
+		return;
+	}
+	if (c->state == CONNECTION_IDLE && bytes_have_come(c)) {
+		event_add(&c->deadline, c->framing->deadlines.head);
 		return;
 	}
 	c->lost = true;
