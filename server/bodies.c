@@ -13,11 +13,15 @@ enum field_kind {
 	FIELD_PHONE,
 	FIELD_NAME,
 	FIELD_FLAG,
+	FIELD_UUID,
+	FIELD_CODE,
+	FIELD_TOKEN,
 };
 
 enum field_presence {
 	FIELD_REQUIRED,
 	FIELD_OPTIONAL,
+	FIELD_FREE,
 };
 
 /* A row of bodies.def: key NULL opens the body `body`. */
@@ -38,6 +42,7 @@ static const struct field rows[] = {
 };
 
 #define NAME_CHARACTERS_MAX 80
+#define TOKEN_LENGTH_MAX    8192
 
 /* Where the fields of a body begin; they end at the next row without a key. */
 static const struct field *
@@ -107,6 +112,41 @@ check_name(struct request *r, struct json *member)
 }
 
 static const char *
+check_uuid(struct request *r, struct json *member)
+{
+	char id[UUID_SIZE];
+
+	if (member->type != JSON_STRING || !uuid_parse(member->text, member->length, id))
+		return "must be a UUID";
+	member->text = request_keep(r, id);
+	return NULL;
+}
+
+static const char *
+check_code(const struct json *member)
+{
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	if (member->length < 4 || member->length > 10 ||
+	    member->text[strspn(member->text, "0123456789")] != '\0')
+		return "must have 4 to 10 digits";
+	return NULL;
+}
+
+static const char *
+check_token(const struct json *member)
+{
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	if (member->length == 0 || member->length > TOKEN_LENGTH_MAX)
+		return "must have 1 to 8192 characters";
+	for (const char *at = member->text; *at != '\0'; at++)
+		if (*at <= ' ' || *at > '~')
+			return "must be printable ASCII without blanks";
+	return NULL;
+}
+
+static const char *
 check_member(struct request *r, const struct field *field, struct json *member)
 {
 	switch (field->kind) {
@@ -116,6 +156,12 @@ check_member(struct request *r, const struct field *field, struct json *member)
 		return check_name(r, member);
 	case FIELD_FLAG:
 		return member->type == JSON_BOOLEAN ? NULL : "must be true or false";
+	case FIELD_UUID:
+		return check_uuid(r, member);
+	case FIELD_CODE:
+		return check_code(member);
+	case FIELD_TOKEN:
+		return check_token(member);
 	}
 	return "is of no known kind";
 }
@@ -148,11 +194,23 @@ members_copy(struct request *r, const struct json *object)
 }
 
 bool
+body_is_needed(enum body body)
+{
+	if (body == BODY_NONE)
+		return false;
+	if (body == BODY_ANY_OBJECT)
+		return true;
+	for (const struct field *field = fields_of(body); field->key != NULL; field++)
+		if (field->presence != FIELD_FREE)
+			return true;
+	return false;
+}
+
+bool
 body_check(struct request *r, enum body body, const struct json *object)
 {
 	const struct field *fields;
 	struct json *checked;
-	bool something_required = false;
 
 	r->body = object;
 	if (body == BODY_NONE)
@@ -173,12 +231,10 @@ body_check(struct request *r, enum body body, const struct json *object)
 		if (fault != NULL)
 			request_fault(r, member->key, fault);
 	}
-	for (const struct field *field = fields; field->key != NULL; field++) {
-		something_required |= field->presence == FIELD_REQUIRED;
+	for (const struct field *field = fields; field->key != NULL; field++)
 		if (field->presence == FIELD_REQUIRED && json_member(object, field->key) == NULL)
 			request_fault(r, field->key, "is required");
-	}
-	if (!something_required && object->first == NULL)
+	if (r->faults == NULL && body_is_needed(body) && object->first == NULL)
 		request_fault(r, "", "at least one member is needed");
 	r->body = checked;
 	return r->faults == NULL;

@@ -18,6 +18,9 @@ enum body {
 #undef FIELD
 };
 
+/* Must there be one?  Not if nothing in it need be there. */
+bool body_is_needed(enum body);
+
 /*
  * Checks the object against the description and makes r->body the checked one: phones normalised,
  * names trimmed. What is wrong is noted in the request's faults; false if anything is.

@@ -116,7 +116,7 @@ guard_body(struct request *r)
 	const struct json *json;
 	const char *error;
 
-	if (length == 0 && r->route->body == BODY_NONE)
+	if (length == 0 && !body_is_needed(r->route->body))
 		return r->route->handler(r);
 	if (length == 0)
 		return reply_problem(r, PROBLEM_INVALID_JSON, "A JSON body is needed.");

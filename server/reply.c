@@ -145,10 +145,29 @@ reply_empty(struct request *r, int status)
 	return reply_send(r, status, NULL, "", 0);
 }
 
-static outcome
-problem_send(
-    struct request *r, const struct problem_row *problem, const char *detail, const char *errors)
+/* `members` is ours, so it is a JSON object; were it not, the problem would still be told. */
+static void
+put_members(struct request *r, struct json_writer *writer, const char *members)
 {
+	const char *error;
+	const struct json *object = members == NULL
+					? NULL
+					: json_parse(&r->arena, members, strlen(members), &error);
+
+	if (object == NULL || object->type != JSON_OBJECT)
+		return;
+	for (const struct json *member = object->first; member != NULL; member = member->next) {
+		json_key(writer, member->key);
+		json_value(writer, member);
+	}
+}
+
+outcome
+reply_problem_more(struct request *r, enum problem number, struct problem_more more)
+{
+	const struct problem_row *problem = &problems[number];
+	int retry_after_seconds = more.retry_after_seconds > 0 ? more.retry_after_seconds
+							       : problem->retry_after_seconds;
 	struct json_writer *writer = json_writer_new(&r->arena);
 	size_t length;
 	const char *text;
@@ -158,16 +177,16 @@ problem_send(
 	json_put_string(writer, "title", problem->title);
 	json_put_integer(writer, "status", problem->status);
 	json_put_string(writer, "code", problem->code);
-	json_put_string(writer, "detail", detail != NULL ? detail : problem->detail);
+	json_put_string(writer, "detail", more.detail != NULL ? more.detail : problem->detail);
 	json_put_string(writer, "request_id", r->id);
-	if (errors != NULL) {
+	if (more.errors != NULL) {
 		json_key(writer, "errors");
-		json_raw(writer, errors);
+		json_raw(writer, more.errors);
 	}
-	if (problem->retry_after_seconds > 0) {
-		json_put_integer(writer, "retry_after_seconds", problem->retry_after_seconds);
-		reply_header(
-		    r, "Retry-After", arena_printf(&r->arena, "%d", problem->retry_after_seconds));
+	put_members(r, writer, more.members);
+	if (retry_after_seconds > 0) {
+		json_put_integer(writer, "retry_after_seconds", retry_after_seconds);
+		reply_header(r, "Retry-After", arena_printf(&r->arena, "%d", retry_after_seconds));
 	}
 	if (problem->status == 401)
 		reply_header(r, "WWW-Authenticate", "Bearer");
@@ -179,21 +198,21 @@ problem_send(
 outcome
 reply_problem(struct request *r, enum problem problem, const char *detail)
 {
-	return problem_send(r, &problems[problem], detail, NULL);
+	return reply_problem_more(r, problem, (struct problem_more){ .detail = detail });
 }
 
 outcome
 reply_faults(struct request *r, enum problem problem, const char *errors)
 {
-	return problem_send(r, &problems[problem], NULL, errors);
+	return reply_problem_more(r, problem, (struct problem_more){ .errors = errors });
 }
 
 outcome
-reply_problem_named(struct request *r, const char *code, const char *errors)
+reply_problem_named(struct request *r, const char *code, struct problem_more more)
 {
 	for (size_t i = 0; i < PROBLEMS; i++)
 		if (strcmp(problems[i].code, code) == 0)
-			return problem_send(r, &problems[i], NULL, errors);
+			return reply_problem_more(r, (enum problem)i, more);
 	log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
 	    "a SQL function names a problem that problems.def does not know: %s", code);
 	return reply_problem(r, PROBLEM_INTERNAL_ERROR, NULL);

@@ -22,12 +22,21 @@ outcome reply_json(struct request *, int status, const char *json);
 outcome reply_text(struct request *, int status, const char *content_type, const char *text);
 outcome reply_empty(struct request *, int status);
 
+/* What a problem says beyond its row in problems.def. */
+struct problem_more {
+	const char *detail;      /* NULL: the problem's own */
+	const char *errors;      /* the member `errors`, a JSON array; NULL if there are none */
+	int retry_after_seconds; /* 0: the problem's own */
+	const char *members; /* a JSON object, whose members are added; NULL if there are none */
+};
+outcome reply_problem_more(struct request *, enum problem, struct problem_more);
+
 /* RFC 9457. `detail` NULL: the problem's own. */
 outcome reply_problem(struct request *, enum problem, const char *detail);
 /* With the members `errors` (a JSON array) of contract section 4. */
 outcome reply_faults(struct request *, enum problem, const char *errors);
 /* The problem by the code that a SQL function names; an unknown one is our mistake: 500. */
-outcome reply_problem_named(struct request *, const char *code, const char *errors);
+outcome reply_problem_named(struct request *, const char *code, struct problem_more);
 
 /* A header of the answer to come. Values are ours, or checked: no line breaks. */
 void reply_header(struct request *, const char *name, const char *value);

@@ -54,7 +54,7 @@ enum statement {
 extern const struct pg_statement statements[STATEMENTS];
 
 /* What a database call needs to be said again, should PostgreSQL have broken a deadlock at its expense. */
-#define STEP_ARGUMENTS_MAX 6
+#define STEP_ARGUMENTS_MAX 8
 struct step_call {
 	const char *what; /* the contract's word for it in a log line: "setOnline", "heartbeat" */
 	enum statement statement;
@@ -71,7 +71,8 @@ struct step_call {
 
 /*
  * One statement; `next` gets its rows if it succeeded and its column `problem`, if it has one, is
- * null.  A problem is answered with its code and its `errors`.
+ * null.  A problem is answered with its code and what else the columns `errors`, `retry_after` (seconds) and
+ * `members` (a JSON object) say of it.
  */
 outcome
 db_call(struct request *, enum statement, int arguments, const char *const *values, rows_fn *next);

@@ -76,15 +76,25 @@ db_failed(
 	return reply_problem(r, PROBLEM_INTERNAL_ERROR, NULL);
 }
 
+static const char *
+text_if_there(const struct rows *rows, const char *column)
+{
+	return rows_has_column(rows, column) ? rows_text(rows, column) : NULL;
+}
+
 /* Success: on to the next step, unless the rows name a business problem. */
 static outcome
 rows_arrived(struct request *r, const struct rows *rows)
 {
-	if (rows_count(rows) > 0 && rows_has_column(rows, "problem") &&
-	    rows_text(rows, "problem") != NULL)
-		return reply_problem_named(r, rows_text(rows, "problem"),
-		    rows_has_column(rows, "errors") ? rows_text(rows, "errors") : NULL);
-	return r->next.rows(r, rows);
+	const char *retry_after;
+
+	if (rows_count(rows) == 0 || text_if_there(rows, "problem") == NULL)
+		return r->next.rows(r, rows);
+	retry_after = text_if_there(rows, "retry_after");
+	return reply_problem_named(r, rows_text(rows, "problem"),
+	    (struct problem_more){ .errors = text_if_there(rows, "errors"),
+		.members = text_if_there(rows, "members"),
+		.retry_after_seconds = retry_after == NULL ? 0 : atoi(retry_after) });
 }
 
 static void
