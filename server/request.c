@@ -73,6 +73,12 @@ request_keep(struct request *r, const char *text)
 	return text == NULL ? NULL : arena_strdup(&r->arena, text);
 }
 
+const char *
+request_session(const struct request *r)
+{
+	return r->caller.session_id[0] == '\0' ? NULL : r->caller.session_id;
+}
+
 void
 request_fault(struct request *r, const char *field, const char *detail)
 {

@@ -82,6 +82,9 @@ void request_free(struct request *);
 /* A copy that lives as long as the request. */
 const char *request_keep(struct request *, const char *);
 
+/* The auth session of the caller's token, for SQL; NULL if it names none. */
+const char *request_session(const struct request *);
+
 /*
  * A query parameter, decoded; NULL if it is not there.  A value that is longer than `longest` bytes or
  * no clean text (UTF-8 without control characters) is noted in the request's faults; handlers ask

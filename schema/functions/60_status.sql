@@ -27,8 +27,7 @@ language sql stable as $$
 	where s.mitra_id = mitra
 $$;
 
--- `session` is the token's auth session.  One that this database does not know is fine, the token's signature
--- is good; one that was revoked may not start taking chats.
+-- `session` is the token's auth session; one that was revoked may no longer change anything.
 create function mitrad.mitra_go_online(mitra uuid, session uuid) returns mitrad.transition
 language plpgsql as $$
 declare
@@ -42,7 +41,7 @@ begin
 	if not is_active then
 		return mitrad.refused('ACCOUNT_INACTIVE');
 	end if;
-	if exists (select from public.auth_sessions a where a.id = session and a.revoked_at is not null) then
+	if mitrad.session_is_revoked(session) then
 		return mitrad.refused('UNAUTHENTICATED');
 	end if;
 
@@ -70,7 +69,7 @@ begin
 end
 $$;
 
-create function mitrad.mitra_go_offline(mitra uuid) returns mitrad.transition
+create function mitrad.mitra_go_offline(mitra uuid, session uuid default null) returns mitrad.transition
 language plpgsql as $$
 declare
 	is_active boolean;
@@ -81,6 +80,9 @@ begin
 	end if;
 	if not is_active then
 		return mitrad.refused('ACCOUNT_INACTIVE');
+	end if;
+	if mitrad.session_is_revoked(session) then
+		return mitrad.refused('UNAUTHENTICATED');
 	end if;
 	perform mitrad.take_offline(mitra, 'manual');
 	return mitrad.status_reply(mitra);

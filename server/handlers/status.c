@@ -19,9 +19,8 @@ static step_fn status_mirrored;
 outcome
 status_online(struct request *r)
 {
-	const char *session_id = r->caller.session_id[0] == '\0' ? NULL : r->caller.session_id;
-
-	return db_call(r, SQL_MITRA_GO_ONLINE, ARGS(r->caller.id, session_id), online_committed);
+	return db_call(
+	    r, SQL_MITRA_GO_ONLINE, ARGS(r->caller.id, request_session(r)), online_committed);
 }
 
 static outcome
@@ -34,7 +33,8 @@ online_committed(struct request *r, const struct rows *rows)
 outcome
 status_offline(struct request *r)
 {
-	return db_call(r, SQL_MITRA_GO_OFFLINE, ARGS(r->caller.id), offline_committed);
+	return db_call(
+	    r, SQL_MITRA_GO_OFFLINE, ARGS(r->caller.id, request_session(r)), offline_committed);
 }
 
 static outcome
