@@ -5,8 +5,6 @@ import time
 from harness.mitrad import CALM
 from harness.wait import holds_for, wait_until
 
-STALE = 90  # stale_after_seconds, the default of app_config
-
 
 def fresh(mirror, mitra, iso_now):
     """Was the mitra heard of in the last seconds, as far as the mirror knows?"""
