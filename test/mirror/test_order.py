@@ -9,7 +9,7 @@ import uuid
 import pytest
 import redis
 
-from harness import program, tokens
+from harness import program
 from harness.mitrad import CALM
 from harness.wait import wait_until
 
