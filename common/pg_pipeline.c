@@ -186,13 +186,26 @@ readable(evutil_socket_t socket, short what, void *argument)
 	pg_dispatch_soon(connection->pool);
 }
 
+/* What helps if the server knows less than our statements ask for: no schema, no such function, table or column. */
+static const char *
+hint_of(const PGresult *result)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (sqlstate != NULL &&
+	    (strncmp(sqlstate, "3F", 2) == 0 || strncmp(sqlstate, "42", 2) == 0) &&
+	    strcmp(sqlstate, "42501") != 0)
+		return "; has `mitrad migrate` been run?";
+	return "";
+}
+
 /* Takes one result of the preparation; false if the connection has been lost by it. */
 static bool
 prepare_take(struct pg_connection *connection, PGresult *result)
 {
 	const struct pg *pool = connection->pool;
 	ExecStatusType status = PQresultStatus(result);
-	const char *name = "the session's settings";
+	const char *name = "the session's settings", *reason;
 	char text[512];
 
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
@@ -207,7 +220,9 @@ prepare_take(struct pg_connection *connection, PGresult *result)
 	}
 	if (connection->prepared > 0 && connection->prepared <= pool->statement_count)
 		name = pool->statements[connection->prepared - 1].name;
-	snprintf(text, sizeof(text), "cannot prepare %s: %s", name, PQresultErrorMessage(result));
+	reason = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	snprintf(text, sizeof(text), "cannot prepare %s: %s%s", name,
+	    reason != NULL ? reason : PQresultErrorMessage(result), hint_of(result));
 	PQclear(result);
 	pg_connection_lost(connection, text);
 	return false;
