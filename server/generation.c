@@ -124,7 +124,7 @@ generation_due_ms(const struct generation *generation)
 	int64_t due_ms = INT64_MAX;
 
 	if (generation->state == GENERATION_STOPPING)
-		due_ms = generation->kill_at_ms;
+		due_ms = generation_living(generation) ? generation->kill_at_ms : 0;
 	for (size_t i = 0; i < generation->count; i++) {
 		const struct child *child = &generation->children[i];
 
