@@ -52,6 +52,7 @@ static valkey_done_fn apply_replied;
 static void apply_end(struct apply *, const char *error, const struct mirror_applied *);
 static void tell_later(struct mirror *);
 static void tell_now(evutil_socket_t, short, void *);
+static void doubt_ends(evutil_socket_t, short, void *);
 static valkey_done_fn told;
 
 static void
@@ -78,7 +79,8 @@ mirror_new(struct event_base *base, struct valkey *valkey)
 	mirror->limits = (struct mirror_limits){ .stale_after_ms = 90000, .max_sessions = 3 };
 	script_digest(mirror->script_sha);
 	mirror->tell = evtimer_new(base, tell_now, mirror);
-	if (!mirror->tell)
+	mirror->doubt = evtimer_new(base, doubt_ends, mirror);
+	if (!mirror->tell || !mirror->doubt)
 		fatal("mirror: no timer");
 	snapshot_init(mirror);
 	return mirror;
@@ -91,6 +93,7 @@ mirror_free(struct mirror *mirror)
 		return;
 	snapshot_free(mirror);
 	event_free(mirror->tell);
+	event_free(mirror->doubt);
 	free(mirror);
 }
 
@@ -268,7 +271,7 @@ apply_end(struct apply *apply, const char *error, const struct mirror_applied *r
 
 	if (error) {
 		counters.mirror_failed += apply->states;
-		mirror_suspect(apply->mirror);
+		mirror_suspect(apply->mirror, 0);
 	} else {
 		counters.mirror_applied += result->applied;
 		counters.mirror_skipped += result->skipped;
@@ -281,10 +284,20 @@ apply_end(struct apply *apply, const char *error, const struct mirror_applied *r
 }
 
 void
-mirror_suspect(struct mirror *mirror)
+mirror_suspect(struct mirror *mirror, int64_t within_ms)
 {
+	struct timeval delay = clock_timeval(within_ms);
+
 	mirror->failures++;
 	tell_later(mirror);
+	if (within_ms > 0)
+		evtimer_add(mirror->doubt, &delay);
+}
+
+static void
+doubt_ends(evutil_socket_t fd, short events, void *argument)
+{
+	mirror_suspect(argument, 0);
 }
 
 static void

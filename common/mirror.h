@@ -75,8 +75,11 @@ typedef void mirror_done_fn(void *argument, const char *error);
 void mirror_apply(
     struct mirror *, const struct mirror_state *, size_t, mirror_done_fn *, void *argument);
 
-/* It is not known how a transition ended, so a state may be missing: the sweeper is told. */
-void mirror_suspect(struct mirror *);
+/*
+ * It is not known how a transition ended, and it may commit within so many ms still, so a state may be
+ * missing: the sweeper is told, at once and then.
+ */
+void mirror_suspect(struct mirror *, int64_t within_ms);
 
 /* A state that was skipped, and the newer version that the mirror shows; "": heard after the cutoff. */
 struct mirror_skip {

@@ -36,6 +36,8 @@ struct mirror {
 	uint64_t failures;
 	uint64_t failures_told;
 	struct event *tell;
+	struct event
+	    *doubt; /* armed: a transition of which nobody heard may still commit until then */
 
 	struct snapshot snapshot;
 };

@@ -9,11 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/http.h>
+
+#include "common/config.h"
 #include "common/counters.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "server/reply.h"
 #include "server/request.h"
+#include "server/routes.h"
 #include "server/step.h"
 
 #define ATTEMPTS_MAX \
@@ -121,6 +125,18 @@ db_call(struct request *r, enum statement statement, int arguments, const char *
 	return step_waiting_();
 }
 
+/*
+ * Whoever asked for a change, and was not told how it went, may have made it: the connection broke between
+ * the commit and its answer, or the server goes on with the statement until its own time is up.  So the
+ * mirror is looked after.
+ */
+static void
+outcome_unknown(const struct request *r)
+{
+	if (r->route->method != EVHTTP_REQ_GET)
+		mirror_suspect(r->worker->mirror, r->worker->config->database_timeout_ms);
+}
+
 static void
 call_done(void *argument, enum pg_status status, const struct rows *rows)
 {
@@ -132,6 +148,8 @@ call_done(void *argument, enum pg_status status, const struct rows *rows)
 		r->call.attempts++;
 		call_submit(r);
 	} else {
+		if (status == PG_UNAVAILABLE || status == PG_TIMEOUT)
+			outcome_unknown(r);
 		(void)db_failed(r, r->call.statement, status, rows);
 	}
 }
