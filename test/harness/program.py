@@ -30,8 +30,8 @@ def environment(settings=None):
     """
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "AUTH_JWT_SECRET": tokens.SECRET}
     env.update({name: value.format(root=scratch.root()) for name, value in SANITIZERS.items()})
-    env.update({name: str(value) for name, value in (settings or {}).items() if value is not None})
-    return env
+    env.update(settings or {})
+    return {name: str(value) for name, value in env.items() if value is not None}
 
 
 def run(*arguments, settings=None, check=False, timeout=60):

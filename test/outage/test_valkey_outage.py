@@ -10,7 +10,7 @@ import pytest
 from harness import people, ports, process
 from harness.api import problem_of
 from harness.mitrad import CALM
-from harness.wait import holds_for, wait_until
+from harness.wait import wait_until
 
 
 class Refused:
@@ -262,7 +262,7 @@ def test_the_sweepers_log_says_what_the_contract_promises(mitrad_factory, valkey
         mitrad.wait_log(lambda line, wanted=beginning: line["message"].startswith(wanted))
 
 
-# Who is heard, and who is not swept
+# Who is heard; that nobody is swept is in test/mirror/test_gaps.py
 
 
 def test_heartbeats_of_the_outage_keep_a_mitra_available(start, world_of, proxy, database):
@@ -302,27 +302,6 @@ def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, 
     rival.close()
     assert answers == [{"online": True}] * 20
     assert ran.matching("mitra_beat") <= 3, ran.calls
-
-
-@pytest.mark.deadline(120)
-def test_nobody_is_swept_for_silence_in_an_outage(mitrad_factory, world_of, valkey, proxy, database):
-    mitrad = mitrad_factory(VALKEY_URL=valkey.url_through(proxy))
-    world = world_of(mitrad)
-    world.patch("config", stale_after_seconds=10)
-    mitras = [world.online_mitra() for _ in range(3)]
-    world.toggle(world.silent, "/api/mitra/status/offline")
-    online = "SELECT count(*) FROM mitra_online_status WHERE is_online"
-    proxy.refuse()
-    # Longer than stale_after_seconds, and than mirror:alive lives; a sweep every second.
-    holds_for(lambda: database.value(online) == len(mitras), 14, "everyone staying online")
-    proxy.forward()
-    world.comes_back()
-    holds_for(lambda: database.value(online) == len(mitras), 4, "everyone staying online after the outage")
-    assert all(world.beat(mitra).json == {"online": True} for mitra in mitras)
-    # Silence after the outage counts again.
-    wait_until(lambda: database.value(online) == 0, 40, "those who stay silent to be taken offline")
-    swept = "SELECT count(*) FROM mitra_online_logs WHERE reason = 'auto_offline' AND mitra_id = ANY (%s::uuid[])"
-    assert database.value(swept, [mitra.id for mitra in mitras]) == len(mitras)
 
 
 def test_valkey_away_for_good_leaves_no_child_busy(start, world_of, proxy):
