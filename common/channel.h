@@ -1,14 +1,16 @@
 /*
  * channel: the one line between a child and its master.
  *
- * A SOCK_SEQPACKET socket pair, so messages arrive whole or not at all.  Upwards: READY once, TICK every second (all counters,
- * all gauges and a word about what the child is doing; ten seconds without one and the master takes the child for
- * hung), METRICS_ASK.  Downwards: METRICS, the sum over all children as of their last ticks, and CATCH_UP.  Neither side
- * ever waits for the other: what does not fit into the socket's buffer is dropped, and the next tick says it anyhow.
- * End of file means that the master is gone, and the child ends at once.
+ * A SOCK_SEQPACKET socket pair, so messages arrive whole or not at all.  Upwards: READY once, TICK
+ * every second (all counters, all gauges and a word about what the child is doing; ten seconds without
+ * one and the master takes the child for hung), METRICS_ASK.  Downwards: METRICS, the sum over all
+ * children as of their last ticks, and CATCH_UP.  Neither side ever waits for the other: what does not
+ * fit into the socket's buffer is dropped, and the next tick says it anyhow. End of file means that the
+ * master is gone, and the child ends at once.
  *
- * After a reload master and child may come from different binaries.  So each packet bears the layout of the sender's counters;
- * of a foreign layout, a TICK counts as a sign of life and a METRICS as "no answer".
+ * After a reload master and child may come from different binaries.  So each packet bears the layout of
+ * the sender's counters; of a foreign layout, a TICK counts as a sign of life and a METRICS as "no
+ * answer".
  */
 #ifndef COMMON_CHANNEL_H
 #define COMMON_CHANNEL_H
@@ -54,7 +56,10 @@ void
 channel_status(struct channel *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Called before each tick: the place to set the gauges and the status. */
 void channel_on_tick(struct channel *, channel_fn *, void *argument);
-/* Called when a worker has died, perhaps between its commit and its write to the mirror: read the truth again. */
+/*
+ * Called when a worker has died, perhaps between its commit and its write to the mirror: read the truth
+ * again.
+ */
 void channel_on_catch_up(struct channel *, channel_fn *, void *argument);
 /* Never calls back from within. */
 void channel_ask_metrics(struct channel *, channel_metrics_fn *, void *argument);
@@ -91,7 +96,7 @@ struct channel_packet {
 #define CHANNEL_HEADER_BYTES offsetof(struct channel_packet, tick)
 
 enum channel_read {
-	CHANNEL_GOT, /* a packet whose size is that of its kind, or of a foreign layout with nothing but the header filled in */
+	CHANNEL_GOT, /* a packet of its kind's size; or one of a foreign layout: look at the header only */
 	CHANNEL_EMPTY, /* nothing more for now */
 	CHANNEL_ENDED, /* the other side is gone */
 };

@@ -1,8 +1,8 @@
 /*
- * config_save: the effective configuration as bytes and back, for a master that executes itself anew and must still be able
- * to start children of the generation before.  NAME=value records, each ended by a NUL, because a secret may have
- * newlines in it.  The two programs may be of different versions: what only the reader knows gets its default, what only the
- * writer knows is skipped.
+ * config_save: the effective configuration as bytes and back, for a master that executes itself anew
+ * and must still be able to start children of the generation before.  NAME=value records, each ended by
+ * a NUL, because a secret may have newlines in it.  The two programs may be of different versions: what
+ * only the reader knows gets its default, what only the writer knows is skipped.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * counters: what this process has counted since it started, from counters.def, and what it has right now, from gauges.def.
- * One process, one thread, plain integers.
+ * counters: what this process has counted since it started, from counters.def, and what it has right
+ * now, from gauges.def. One process, one thread, plain integers.
  */
 #ifndef COMMON_COUNTERS_H
 #define COMMON_COUNTERS_H

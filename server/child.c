@@ -1,8 +1,9 @@
 /*
  * child: how a child comes into the world, is listened to, and is given up.
  *
- * Between fork() and worker_main() a child becomes its own process: it dies with its master, has no signal handlers and no
- * descriptors of the master, and forgets the secrets that came by environment; its configuration has them.
+ * Between fork() and worker_main() a child becomes its own process: it dies with its master, has no
+ * signal handlers and no descriptors of the master, and forgets the secrets that came by environment;
+ * its configuration has them.
  */
 #include "server/child.h"
 

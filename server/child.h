@@ -1,8 +1,8 @@
 /*
  * child: one place for a worker or the sweeper, and the process that fills it at the moment.
  *
- * A child that ends unasked leaves its place empty until retry_ms; then the place is filled again.  How long that takes grows
- * with the number of short lives in a row.
+ * A child that ends unasked leaves its place empty until retry_ms; then the place is filled again.  How
+ * long that takes grows with the number of short lives in a row.
  */
 #ifndef SERVER_CHILD_H
 #define SERVER_CHILD_H

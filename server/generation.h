@@ -1,9 +1,10 @@
 /*
  * generation: the children that came of one configuration, and the sockets they serve.
  *
- * It begins with the sweeper, whose start settles what is overdue and fills the mirror; when the sweeper is ready the sockets
- * listen and the workers come; when all are ready it is running.  From then on each place that empties is filled again.
- * During a reload there are two, one running and one starting, then one running and one stopping; never more.
+ * It begins with the sweeper, whose start settles what is overdue and fills the mirror; when the
+ * sweeper is ready the sockets listen and the workers come; when all are ready it is running.  From
+ * then on each place that empties is filled again. During a reload there are two, one running and one
+ * starting, then one running and one stopping; never more.
  */
 #ifndef SERVER_GENERATION_H
 #define SERVER_GENERATION_H
@@ -33,7 +34,7 @@ struct generation {
 	size_t count;
 	bool listening;     /* the workers may come */
 	int64_t kill_at_ms; /* of a stopping one: the grace is over */
-	/* Set once a child has shown that it cannot go on like this: with what the program would exit, and why. */
+	/* Set once a child has shown that it cannot go on like this: the exit status, and why. */
 	int failure;
 	char reason[192];
 };
@@ -53,8 +54,9 @@ struct child *generation_find(struct generation *, pid_t);
 void generation_child_ended(struct generation *, struct child *, int status, int64_t now_ms);
 
 /*
- * TERM to all; what is left when the grace of its own configuration is over, is killed.  Closes our copies of its sockets, but for
- * those in `kept` (NULL: none): when the children close theirs, clients are refused and do not wait in vain.
+ * TERM to all; what is left when the grace of its own configuration is over, is killed.  Closes our
+ * copies of its sockets, but for those in `kept` (NULL: none): when the children close theirs, clients
+ * are refused and do not wait in vain.
  */
 void generation_stop(struct generation *, const struct listeners *kept, int64_t now_ms);
 void generation_kill(struct generation *);

@@ -1,15 +1,17 @@
 /*
- * handover_text: lines of a keyword and its values, in a fixed order, with the settings of the running generation in between:
+ * handover_text: lines of a keyword and its values, in a fixed order, with the settings of the running
+ * generation in between:
  *
  *   mitrad-handover 1
- *   program 12                                 descriptor, or -1
- *   instance 81234 3 1 0 2 0                   started_ms, restarts, reloads, failures, last number, HUP waiting
- *   counter http_requests 123456               each by its name, as the next program may have others
- *   latest reseed_duration_milliseconds 12     each gauge that is to outlive its child
- *   settings 1234                              so many bytes of config_save() follow, and a newline
+ *   program 12                              descriptor, or -1
+ *   instance 81234 3 1 0 2 0                started_ms, restarts, reloads, failures, number, HUP waits
+ *   counter http_requests 123456            each by its name: the next program may have others
+ *   latest reseed_duration_milliseconds 12  each gauge that is to outlive its child
+ *   settings 1234                           so many bytes of config_save() follow, and a newline
  *   generation 2
- *   listener 5 0 0.0.0.0:3000                  descriptor, kind, address
- *   child 1 0 4711 9 1 0 81300 0               kind, index, pid, channel, ready, short lives, started_ms, retry_ms
+ *   listener 5 0 0.0.0.0:3000               descriptor, kind, address
+ *   child 1 0 4711 9 1 0 81300 0            kind, index, pid, channel, ready, short lives, started_ms,
+ *                                           retry_ms
  *   end
  *
  * Who changes it, raises HANDOVER_VERSION.
@@ -30,7 +32,10 @@
 
 #define LINE_SIZE ((size_t)256)
 
-/* Reads on line by line. After the first line that is not as expected, all others are found to be wrong, too. */
+/*
+ * Reads on line by line. After the first line that is not as expected, all others are found to be
+ * wrong, too.
+ */
 struct reader {
 	const char *rest;
 	const char *end;

@@ -14,8 +14,9 @@ void handover_text_write(const struct instance *, int previous_program, FILE *);
 /* The descriptor of the program to go back to, if at least so much can be read; else -1. */
 int handover_text_program(const char *text);
 /*
- * Fills the instance and makes its running generation.  False: something in it is wrong or is not as it says: a descriptor that is no
- * socket, a pid that is no child of ours.  Then the instance is unchanged.
+ * Fills the instance and makes its running generation.  False: something in it is wrong or is not as it
+ * says: a descriptor that is no socket, a pid that is no child of ours.  Then the instance is
+ * unchanged.
  */
 bool handover_text_read(struct instance *, const char *text, size_t length)
     __attribute__((warn_unused_result));

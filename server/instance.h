@@ -1,5 +1,6 @@
 /*
- * instance: what the master knows, all of it.  The loop in master.c works on it, handover.c carries it over exec().
+ * instance: what the master knows, all of it.  The loop in master.c works on it, handover.c carries it
+ * over exec().
  */
 #ifndef SERVER_INSTANCE_H
 #define SERVER_INSTANCE_H

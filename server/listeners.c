@@ -1,6 +1,7 @@
 /*
- * listeners: binding.  First it is asked, by a bind() without SO_REUSEPORT, whether somebody else has the address; with
- * SO_REUSEPORT alone two servers of one user would silently share it and each get half of the connections.
+ * listeners: binding.  First it is asked, by a bind() without SO_REUSEPORT, whether somebody else has
+ * the address; with SO_REUSEPORT alone two servers of one user would silently share it and each get
+ * half of the connections.
  */
 #include "server/listeners.h"
 
@@ -165,9 +166,9 @@ is_free(const struct place *place)
 }
 
 /*
- * A bound socket; -1 with errno.  SO_REUSEADDR lets us bind while connections of a server before us linger in TIME_WAIT, and is
- * taken off again until we listen, because a bound socket that has it and does not listen yet, does not keep the
- * next server's question from being answered "free".
+ * A bound socket; -1 with errno.  SO_REUSEADDR lets us bind while connections of a server before us
+ * linger in TIME_WAIT, and is taken off again until we listen, because a bound socket that has it and
+ * does not listen yet, does not keep the next server's question from being answered "free".
  */
 static int
 bind_place(const struct place *place, int option)

@@ -1,6 +1,6 @@
 /*
- * main: the command line.  Each command gets the configuration that it needs and gives back the exit status: 0, 1 for a
- * failure, 2 for a wrong configuration or a wrong command line.
+ * main: the command line.  Each command gets the configuration that it needs and gives back the exit
+ * status: 0, 1 for a failure, 2 for a wrong configuration or a wrong command line.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -129,7 +129,10 @@ parse(struct invocation *invocation, int argc, char **argv)
 	return true;
 }
 
-/* Of "--name value" or "--name=value" at argv[*at], which then points at its last part; NULL if it is something else. */
+/*
+ * Of "--name value" or "--name=value" at argv[*at], which then points at its last part; NULL if it is
+ * something else.
+ */
 static char *
 option_value(const char *name, char **argv, int *at)
 {

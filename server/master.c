@@ -1,8 +1,9 @@
 /*
  * master: the loop.
  *
- * Signal handlers set flags and nothing else; they are unblocked only while the loop waits, so none is missed.  Each turn
- * hears what the children say, buries those that ended, obeys the signals, and lets each generation do what is due.
+ * Signal handlers set flags and nothing else; they are unblocked only while the loop waits, so none is
+ * missed.  Each turn hears what the children say, buries those that ended, obeys the signals, and lets
+ * each generation do what is due.
  */
 #include "server/master.h"
 
@@ -194,7 +195,10 @@ wait_for_something(const struct instance *instance, const sigset_t *unblocked)
 				.fd = generations.all[i]->children[j].channel,
 				.events = POLLIN,
 			};
-	/* Who is interrupted or out of luck looks at everything, as always. poll() skips negative descriptors. */
+	/*
+	 * Who is interrupted or out of luck looks at everything, as always. poll() skips negative
+	 * descriptors.
+	 */
 	(void)ppoll(polled, count, &timeout, unblocked);
 	free(polled);
 }

@@ -5,8 +5,8 @@
 struct instance;
 
 /*
- * `mitrad serve`, in an instance that knows its arguments and nothing else yet.  Reads the configuration, or goes on where the
- * program before it has left off.  Returns the exit status.
+ * `mitrad serve`, in an instance that knows its arguments and nothing else yet.  Reads the
+ * configuration, or goes on where the program before it has left off.  Returns the exit status.
  */
 int master_run(struct instance *);
 

@@ -1,6 +1,6 @@
 /*
- * notify: one datagram per message, never waiting. The socket is opened for each, so that no descriptor has to be carried
- * through forks and reloads.
+ * notify: one datagram per message, never waiting. The socket is opened for each, so that no descriptor
+ * has to be carried through forks and reloads.
  */
 #include "server/notify.h"
 

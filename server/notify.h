@@ -1,6 +1,6 @@
 /*
- * notify: tells systemd how the server is doing (sd_notify's protocol: datagrams to $NOTIFY_SOCKET).  Without systemd
- * everything here does nothing.
+ * notify: tells systemd how the server is doing (sd_notify's protocol: datagrams to $NOTIFY_SOCKET).
+ * Without systemd everything here does nothing.
  */
 #ifndef SERVER_NOTIFY_H
 #define SERVER_NOTIFY_H

@@ -1,6 +1,6 @@
 /*
- * program: where argv[0] leads, found as the shell has found it.  Not /proc/self/exe: that names the file that we came
- * from, even after it was replaced, and a reload wants the one that has replaced it.
+ * program: where argv[0] leads, found as the shell has found it.  Not /proc/self/exe: that names the
+ * file that we came from, even after it was replaced, and a reload wants the one that has replaced it.
  */
 #include "server/program.h"
 

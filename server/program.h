@@ -1,4 +1,7 @@
-/* program: the file that this program was started from, and its arguments, so that it can be started again. */
+/*
+ * program: the file that this program was started from, and its arguments, so that it can be started
+ * again.
+ */
 #ifndef SERVER_PROGRAM_H
 #define SERVER_PROGRAM_H
 

@@ -1,5 +1,6 @@
 /*
- * reload: the steps of a reload, as they happen; reload_advance() is called once a turn and takes the one that is due.
+ * reload: the steps of a reload, as they happen; reload_advance() is called once a turn and takes the
+ * one that is due.
  */
 #include "server/reload.h"
 

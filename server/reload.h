@@ -1,15 +1,16 @@
 /*
  * reload: HUP, from the question whether it can work to the new generation, or back.
  *
- *   1  The program on disk is run as `check`, with our arguments. What it finds wrong is logged, and that was all.
+ *   1  The program on disk is run as `check`, with our arguments. If it finds a fault, that is all.
  *   2  We execute it in our place, and hand everything over: see handover.h.
  *   3  The new program starts a generation from the new configuration, next to the one that runs.
  *   4  All of it is ready: the old one drains.
- *   4' It fails, or is not ready in time: it is ended, and we execute the old program again, which we have kept open though
- *      its file may be gone; everything is as it was.
+ *   4' It fails, or is not ready in time: it is ended, and we execute the old program again, which we
+ *      have kept open though its file may be gone; everything is as it was.
  *
- * Until 4 the children of the old generation are replaced if they die, with the configuration that they had: that is
- * handed over by value, because the file and the secrets' files may say something else by now.
+ * Until 4 the children of the old generation are replaced if they die, with the configuration that they
+ * had: that is handed over by value, because the file and the secrets' files may say something else by
+ * now.
  */
 #ifndef SERVER_RELOAD_H
 #define SERVER_RELOAD_H

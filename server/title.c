@@ -1,7 +1,7 @@
 /*
- * title: Linux shows as a process's command line whatever stands in the memory that execve() put the arguments into, with
- * the environment right behind it.  So both are copied away and the whole stretch is ours to write.  That also removes
- * the secrets of the environment from /proc/<pid>/environ.
+ * title: Linux shows as a process's command line whatever stands in the memory that execve() put the
+ * arguments into, with the environment right behind it.  So both are copied away and the whole stretch
+ * is ours to write.  That also removes the secrets of the environment from /proc/<pid>/environ.
  */
 #include "server/title.h"
 
@@ -45,7 +45,10 @@ end_of(char **strings, char *end)
 	return end;
 }
 
-/* Of a variable that is unset later nobody else knows the string any more, so that leak checkers need our list of them. */
+/*
+ * Of a variable that is unset later nobody else knows the string any more, so that leak checkers need
+ * our list of them.
+ */
 static char **
 copy_of(char **strings)
 {

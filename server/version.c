@@ -1,6 +1,7 @@
 /*
- * version: libraries are asked what they are now, which may be newer than what we were compiled with.  hiredis and libjwt cannot be
- * asked; their version is the compiled one, and only newer libjwt tells even that.
+ * version: libraries are asked what they are now, which may be newer than what we were compiled with.
+ * hiredis and libjwt cannot be asked; their version is the compiled one, and only newer libjwt tells
+ * even that.
  */
 #include "server/version.h"
 
