@@ -22,6 +22,8 @@ char *arena_strdup(struct arena *, const char *);
 char *arena_strndup(struct arena *, const char *, size_t length);
 char *arena_printf(struct arena *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Overwrites everything that was taken, before it is released: for arenas that may hold secrets. */
+void arena_wipe(struct arena *);
 /* Releases everything; the arena is then empty and may be used again. */
 void arena_free(struct arena *);
 

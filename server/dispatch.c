@@ -10,6 +10,7 @@
 #include <event2/buffer.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
+#include <openssl/crypto.h>
 
 #include "common/config.h"
 #include "server/cors.h"
@@ -114,6 +115,7 @@ guard_body(struct request *r)
 	struct evbuffer *buffer = evhttp_request_get_input_buffer(r->http);
 	size_t length = evbuffer_get_length(buffer);
 	const struct json *json;
+	unsigned char *text;
 	const char *error;
 
 	if (length == 0 && !body_is_needed(r->route->body))
@@ -122,7 +124,10 @@ guard_body(struct request *r)
 		return reply_problem(r, PROBLEM_INVALID_JSON, "A JSON body is needed.");
 	if (!is_json(header_of(r, "Content-Type")))
 		return reply_problem(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-	json = json_parse(&r->arena, (const char *)evbuffer_pullup(buffer, -1), length, &error);
+	text = evbuffer_pullup(buffer, -1);
+	json = json_parse(&r->arena, (const char *)text, length, &error);
+	/* What the body holds of secrets is in the request's arena now. */
+	OPENSSL_cleanse(text, length);
 	if (json == NULL)
 		return reply_problem(r, PROBLEM_INVALID_JSON, error);
 	if (!body_check(r, r->route->body, json))

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/utf8.h"
+#include "server/hasher.h"
 
 /* One wrong thing in the query or the body. */
 struct fault {
@@ -63,6 +64,10 @@ void
 request_free(struct request *r)
 {
 	r->worker->requests_pending--;
+	if (r->has_place)
+		hasher_leave_place(r->worker->hasher);
+	/* There may be passwords and tokens in it. */
+	arena_wipe(&r->arena);
 	arena_free(&r->arena);
 	free(r);
 }

@@ -62,6 +62,11 @@ struct request {
 	bool origin_allowed; /* a browser's page of ours is asking; see cors.h */
 	int64_t started_us;
 
+	/* Kept by one step of a sign-in, or of a password's change, for a later one. */
+	const char *operator_id;
+	const char *password_hash; /* of the present password; NULL: nobody has it */
+	const char *new_password;  /* if we made it up */
+
 	/* Where the chain goes on: owned by step.c. */
 	union step_next next;
 	union step_next fallback;
@@ -70,6 +75,7 @@ struct request {
 	size_t written_count;
 	struct mirror_totals totals; /* kept by one step for a later one */
 	bool totals_known;
+	bool has_place;          /* in the queue of passwords */
 	struct request *sharing; /* the next one in the same flight or batch */
 
 	char id[REQUEST_ID_SIZE];

@@ -67,7 +67,9 @@ struct step_call {
 #define ARGS(...)                                                        \
 	(int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)), \
 	    ((const char *[]){ __VA_ARGS__ })
-#define NO_ARGS 0, NULL
+#define NO_ARGS        0, NULL
+/* The three arguments that make SQL's mitrad.actor: who changes something, by which session, in which request. */
+#define BY_OPERATOR(r) (r)->caller.id, request_session(r), (r)->id
 
 /*
  * One statement; `next` gets its rows if it succeeded and its column `problem`, if it has one, is
@@ -122,6 +124,18 @@ outcome mirror_read_state(struct request *, text_fn *next);
  */
 outcome mitra_beat(struct request *, flag_fn *next);
 struct beats *beats_new(struct worker *);
+
+/*
+ * Passwords, off the event loop (server/hasher.h).  Few requests at a time have a place there: whose
+ * work must not begin in vain asks first, and the others take theirs with the first call.  Kept until
+ * the reply.  Nothing free: 429.
+ */
+bool password_place(struct request *) __attribute__((warn_unused_result));
+outcome password_place_refused(struct request *);
+/* Is that the password of this hash?  NULL: of nobody's; as slow as any, and false. */
+outcome password_check(struct request *, const char *password, const char *hash, flag_fn *next);
+/* `next` gets the new hash. */
+outcome password_make(struct request *, const char *password, text_fn *next);
 
 /* What the master knows of the whole instance; NULL if it does not answer in time. */
 outcome master_ask_metrics(struct request *, metrics_fn *next);

@@ -26,6 +26,7 @@
 #include "common/valkey.h"
 #include "server/dispatch.h"
 #include "server/framing.h"
+#include "server/hasher.h"
 #include "server/app_config.h"
 #include "server/routes.h"
 #include "server/step.h"
@@ -113,6 +114,7 @@ worker_connect(struct worker *worker)
 	worker->mirror = mirror_new(worker->base, worker->valkey);
 	worker->flights = flights_new(worker);
 	worker->beats = beats_new(worker);
+	worker->hasher = hasher_new(worker->base);
 	worker->app_config = app_config_new(worker);
 	worker->subscriber = valkey_subscriber_new(worker->base, worker->dns, config, channels, 1,
 	    config_invalidated, config_subscribed, worker);
@@ -268,6 +270,7 @@ worker_close(struct worker *worker)
 	valkey_subscriber_free(worker->subscriber);
 	pg_free(worker->pg);
 	valkey_free(worker->valkey);
+	hasher_free(worker->hasher);
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
 			listener_close(worker, kind);

@@ -26,6 +26,7 @@ struct token_keys;
 struct flight;
 struct beats;
 struct framing;
+struct hasher;
 struct valkey_subscriber;
 
 #define LISTENER_KINDS 2 /* LISTENER_PUBLIC, LISTENER_INTERNAL */
@@ -44,6 +45,7 @@ struct worker {
 	struct token_keys *token_keys;
 	struct flight *flights; /* reads that many requests share, by enum flight_kind */
 	struct beats *beats;    /* heartbeats on their way to the truth */
+	struct hasher *hasher;  /* passwords */
 	struct evhttp *http[LISTENER_KINDS];     /* NULL: not served here */
 	struct framing *framing[LISTENER_KINDS]; /* the gate before it */
 	size_t requests_pending;                 /* dispatched and not yet replied to */
