@@ -45,6 +45,10 @@ curl -s -H "\$operator" $cc/internal/dashboard; echo
 curl -s -H "\$operator" $cc/internal/availability; echo
 curl -s -H "\$operator" $cc/internal/mitras/$demo_mitra/reachability; echo
 
+# the first operator signs in with his password, and stays so by a cookie (Secure: from here only because this is localhost)
+curl -s -c "$dev/cookies" -X POST -H 'Content-Type: application/json' -d '{"email":"admin@example.com","password":"$password"}' $cc/internal/auth/login; echo
+curl -s -b "$dev/cookies" -c "$dev/cookies" -X POST $cc/internal/auth/refresh; echo
+
 # Valkey goes away: the same answers, from PostgreSQL; and comes back
 $command valkey stop
 curl -s -X POST -H "\$mitra" $api/api/mitra/status/heartbeat; echo

@@ -16,6 +16,9 @@ enum field_kind {
 	FIELD_UUID,
 	FIELD_CODE,
 	FIELD_TOKEN,
+	FIELD_EMAIL,
+	FIELD_PASSWORD,
+	FIELD_ROLE,
 };
 
 enum field_presence {
@@ -43,6 +46,8 @@ static const struct field rows[] = {
 
 #define NAME_CHARACTERS_MAX 80
 #define TOKEN_LENGTH_MAX    8192
+#define EMAIL_LENGTH_MAX    254
+#define PASSWORD_LENGTH_MAX 256 /* characters; longer ones would only cost time */
 
 /* Where the fields of a body begin; they end at the next row without a key. */
 static const struct field *
@@ -146,6 +151,52 @@ check_token(const struct json *member)
 	return NULL;
 }
 
+/*
+ * Roughly an address: something, @, something, in printable ASCII.  Whether anybody reads mail there is not ours to
+ * know.
+ */
+static const char *
+check_email(struct request *r, struct json *member)
+{
+	const char *at;
+	char *lower;
+
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	at = strchr(member->text, '@');
+	if (at == NULL || at == member->text || at[1] == '\0' || strchr(at + 1, '@') != NULL ||
+	    member->length > EMAIL_LENGTH_MAX)
+		return "must be an e-mail address";
+	lower = arena_strndup(&r->arena, member->text, member->length);
+	for (char *c = lower; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~')
+			return "must be an e-mail address";
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	}
+	member->text = lower;
+	return NULL;
+}
+
+static const char *
+check_password(const struct json *member)
+{
+	if (member->type != JSON_STRING)
+		return "must be a string";
+	if (member->length == 0 || characters_of(member->text) > PASSWORD_LENGTH_MAX)
+		return "must have 1 to 256 characters";
+	return NULL;
+}
+
+static const char *
+check_role(const struct json *member)
+{
+	if (member->type != JSON_STRING ||
+	    (strcmp(member->text, "admin") != 0 && strcmp(member->text, "agent") != 0))
+		return "must be admin or agent";
+	return NULL;
+}
+
 static const char *
 check_member(struct request *r, const struct field *field, struct json *member)
 {
@@ -162,6 +213,12 @@ check_member(struct request *r, const struct field *field, struct json *member)
 		return check_code(member);
 	case FIELD_TOKEN:
 		return check_token(member);
+	case FIELD_EMAIL:
+		return check_email(r, member);
+	case FIELD_PASSWORD:
+		return check_password(member);
+	case FIELD_ROLE:
+		return check_role(member);
 	}
 	return "is of no known kind";
 }

@@ -6,6 +6,10 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
+
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 
 #include "common/config.h"
 #include "server/reply.h"
@@ -53,4 +57,24 @@ cors_preflight(struct request *r, const char *methods)
 	reply_header(
 	    r, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id");
 	reply_header(r, "Access-Control-Max-Age", "600");
+}
+
+/* Is it http:// or https:// before exactly the Host that was asked for? */
+static bool
+origin_is_host(const char *origin, const char *host)
+{
+	const char *at = strstr(origin, "://");
+
+	return host != NULL && at != NULL && strncmp(origin, "http", 4) == 0 &&
+	       strcasecmp(at + strlen("://"), host) == 0;
+}
+
+bool
+cors_foreign(struct request *r)
+{
+	struct evkeyvalq *headers = evhttp_request_get_input_headers(r->http);
+	const char *origin = evhttp_find_header(headers, "Origin");
+
+	return origin != NULL && !r->origin_allowed &&
+	       !origin_is_host(origin, evhttp_find_header(headers, "Host"));
 }

@@ -53,10 +53,17 @@ language sql stable as $$
 $$;
 
 -- All of the patch or nothing.  `keys` is the JSON array of the keys it named, for config:invalidate.
-create function mitrad.config_patch(patch jsonb,
+create function mitrad.config_patch(patch jsonb, by mitrad.actor default null,
 	out problem text, out errors text, out answer text, out keys text)
 language plpgsql as $$
+declare
+	former jsonb;
+	changed jsonb;
 begin
+	problem := mitrad.operator_refusal(by, true);
+	if problem is not null then
+		return;
+	end if;
 	if jsonb_typeof(patch) is distinct from 'object' then
 		select i.problem, i.errors into problem, errors
 		from mitrad.invalid('', 'must be an object') i;
@@ -77,7 +84,14 @@ begin
 		return;
 	end if;
 
-	-- By key, so that two patches at once cannot wait for each other.
+	-- By key, so that two patches at once cannot wait for each other; and before what was is read.
+	perform from public.app_config c where patch ? c.key order by c.key for update;
+	select jsonb_object_agg(c.key, c.value), jsonb_object_agg(c.key, patch -> c.key) into former, changed
+	from mitrad.config c where patch ? c.key and patch -> c.key <> c.value;
+	if changed is not null then
+		perform mitrad.operator_acted(by, 'config.update', 'config', null, former, changed);
+	end if;
+
 	insert into public.app_config as c (key, value)
 		select p.key, p.value from jsonb_each(patch) p order by p.key
 	on conflict (key) do update set value = excluded.value, updated_at = now()

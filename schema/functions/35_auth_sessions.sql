@@ -33,7 +33,7 @@ language sql stable as $$
 	select true, null, json_build_object('id', c.id, 'user_type', 'customer', 'display_name', c.display_name)::text
 	from public.customers c where user_type = 'customer' and c.id = user_id
 	union all
-	select true, o.role, json_build_object('id', o.id, 'user_type', 'operator', 'display_name', o.email,
+	select o.is_active, o.role, json_build_object('id', o.id, 'user_type', 'operator', 'display_name', o.email,
 		'email', o.email, 'role', o.role)::text
 	from public.control_center_users o where user_type = 'operator' and o.id = user_id
 $$;

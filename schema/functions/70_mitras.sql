@@ -17,19 +17,31 @@ language sql stable as $$
 	where m.id = mitra
 $$;
 
-create function mitrad.mitra_create(phone text, display_name text) returns mitrad.transition
+-- What of a mitra is on record.
+create function mitrad.mitra_record(m public.mitras) returns jsonb
+language sql stable as $$
+	select jsonb_build_object('phone', m.phone, 'display_name', m.display_name, 'is_active', m.is_active)
+$$;
+
+create function mitrad.mitra_create(phone text, display_name text, by mitrad.actor default null)
+returns mitrad.transition
 language plpgsql as $$
 declare
-	created uuid;
+	refusal text := mitrad.operator_refusal(by, false);
+	created public.mitras;
 begin
+	if refusal is not null then
+		return mitrad.refused(refusal);
+	end if;
 	insert into public.mitras as m (phone, display_name)
 		values (mitra_create.phone, mitra_create.display_name)
 	on conflict do nothing
-	returning m.id into created;
-	if created is null then
+	returning * into created;
+	if not found then
 		return mitrad.refused('PHONE_IN_USE');
 	end if;
-	return mitrad.mitra_reply(created);
+	perform mitrad.operator_acted(by, 'mitra.create', 'mitra', created.id::text, null, mitrad.mitra_record(created));
+	return mitrad.mitra_reply(created.id);
 end
 $$;
 
@@ -56,13 +68,20 @@ $$;
 
 -- patch: {display_name?, is_active?}, of the right types.  A deactivation takes the mitra offline and ends
 -- every sign-in, all in this one transaction; an activation brings neither back.
-create function mitrad.mitra_update(mitra uuid, patch jsonb) returns mitrad.transition
+create function mitrad.mitra_update(mitra uuid, patch jsonb, by mitrad.actor default null)
+returns mitrad.transition
 language plpgsql as $$
 declare
+	refusal text := mitrad.operator_refusal(by, false);
 	new_name text := patch ->> 'display_name';
 	new_active boolean := (patch ->> 'is_active')::boolean;
+	former public.mitras;
+	changed public.mitras;
 begin
-	perform from public.mitras m where m.id = mitra for no key update;
+	if refusal is not null then
+		return mitrad.refused(refusal);
+	end if;
+	select * into former from public.mitras m where m.id = mitra for no key update;
 	if not found then
 		return mitrad.refused('NOT_FOUND');
 	end if;
@@ -70,7 +89,12 @@ begin
 	update public.mitras m set
 		display_name = coalesce(new_name, m.display_name),
 		is_active = coalesce(new_active, m.is_active)
-	where m.id = mitra;
+	where m.id = mitra
+	returning * into changed;
+	if mitrad.mitra_record(changed) <> mitrad.mitra_record(former) then
+		perform mitrad.operator_acted(by, 'mitra.update', 'mitra', mitra::text,
+			mitrad.mitra_record(former), mitrad.mitra_record(changed));
+	end if;
 
 	if not new_active then
 		perform mitrad.take_offline(mitra, 'deactivated');

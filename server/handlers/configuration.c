@@ -29,7 +29,8 @@ configuration_read(struct request *r, const struct rows *rows)
 outcome
 configuration_patch(struct request *r)
 {
-	return db_call(r, SQL_CONFIG_PATCH, ARGS(body_json(r)), configuration_committed);
+	return db_call(
+	    r, SQL_CONFIG_PATCH, ARGS(body_json(r), BY_OPERATOR(r)), configuration_committed);
 }
 
 /* The names of the body's members, as a JSON array. */

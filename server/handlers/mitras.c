@@ -59,7 +59,8 @@ outcome
 mitras_create(struct request *r)
 {
 	return db_call(r, SQL_MITRA_CREATE,
-	    ARGS(body_text(r, "phone"), body_text(r, "display_name")), mitra_created);
+	    ARGS(body_text(r, "phone"), body_text(r, "display_name"), BY_OPERATOR(r)),
+	    mitra_created);
 }
 
 static outcome
@@ -84,7 +85,8 @@ created_mirrored(struct request *r)
 outcome
 mitras_update(struct request *r)
 {
-	return db_call(r, SQL_MITRA_UPDATE, ARGS(r->ids[0], body_json(r)), mitra_changed);
+	return db_call(
+	    r, SQL_MITRA_UPDATE, ARGS(r->ids[0], body_json(r), BY_OPERATOR(r)), mitra_changed);
 }
 
 /* POST /internal/_test/seed-mitra: the mitra with that phone, made if need be. */

@@ -113,6 +113,10 @@ def test_the_printed_requests_lead_through_the_whole_story(dev):
     )
     assert json.loads(dev.paste("/internal/dashboard")[0])["online_mitras"] == 1
 
+    signed_in, refreshed = (json.loads(line) for line in dev.paste("/internal/auth/"))
+    assert signed_in["user"]["role"] == "admin" and refreshed["user"] == signed_in["user"]
+    assert {"access_token", "expires_in", "user"} == signed_in.keys() == refreshed.keys()
+
     dev.paste("valkey stop")
     assert [json.loads(line) for line in dev.paste("/status/heartbeat;")] == [{"online": True}] * 3
     assert json.loads(dev.paste("/internal/dashboard")[0])["source"] == "postgres"

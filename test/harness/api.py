@@ -34,7 +34,7 @@ def problem_of(answer, status, code):
     assert document["request_id"] == answer.headers["x-request-id"]
     waiting = document.get("retry_after_seconds")
     assert answer.headers.get("retry-after") == (None if waiting is None else str(waiting))
-    assert (status in (429, 503)) == (waiting is not None)
+    assert (status in (423, 429, 503)) == (waiting is not None)
     assert (status == 401) == ("www-authenticate" in answer.headers)
     assert (status == 405) == ("allow" in answer.headers)
     for error in document.get("errors", []):
