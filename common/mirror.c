@@ -6,9 +6,9 @@
  * flushed), the same batch goes out once more behind a SCRIPT LOAD: applying a state twice is the same as
  * once.
  *
- * A state that could not be written is not kept: the truth has it.  The process only remembers that
- * something is missing, and as soon as Valkey can be reached says so in mirror:dirty; the sweeper sees that
- * and reseeds.
+ * A state that could not be written is not kept: the truth has it.  As soon as Valkey can be reached the
+ * process sets mirror:dirty, and the sweeper reseeds.  And as somebody was promised what is missing (a
+ * deactivation, say), mirror:generation is taken away, so that everybody asks the truth until then.
  */
 #include "common/mirror.h"
 
@@ -271,6 +271,7 @@ apply_end(struct apply *apply, const char *error, const struct mirror_applied *r
 
 	if (error) {
 		counters.mirror_failed += apply->states;
+		apply->mirror->lacks_state = true;
 		mirror_suspect(apply->mirror, 0);
 	} else {
 		counters.mirror_applied += result->applied;
@@ -331,6 +332,8 @@ tell_now(evutil_socket_t fd, short events, void *argument)
 	*telling = (struct telling){ .mirror = mirror, .failures = mirror->failures };
 	batch = valkey_batch_new(mirror->valkey);
 	valkey_add(batch, "SET", "mirror:dirty", "1", NULL);
+	if (mirror->lacks_state)
+		valkey_add(batch, "DEL", "mirror:generation", NULL);
 	valkey_send(batch, told, telling);
 }
 
@@ -342,6 +345,8 @@ told(void *argument, const char *error, redisReply *const *replies)
 
 	if (!error && replies[0]->type != REDIS_REPLY_ERROR)
 		mirror->failures_told = telling->failures;
+	if (mirror->failures_told == mirror->failures)
+		mirror->lacks_state = false;
 	free(telling);
 	if (mirror->failures_told != mirror->failures)
 		tell_later(mirror);

@@ -30,11 +30,13 @@ struct mirror {
 	char script_sha[41];
 
 	/*
-	 * Failed applies, and how many of them the sweeper was told of by mirror:dirty. Different: the
-	 * timer is armed.
+	 * Times the mirror may have missed a state, and how many of them the sweeper was told of by
+	 * mirror:dirty. Different: the timer is armed.
 	 */
 	uint64_t failures;
 	uint64_t failures_told;
+	bool
+	    lacks_state; /* one of those not told is certain: nobody may believe the mirror meanwhile */
 	struct event *tell;
 	struct event
 	    *doubt; /* armed: a transition of which nobody heard may still commit until then */
@@ -49,7 +51,7 @@ void snapshot_free(struct mirror *);
  * The first error among the replies; MIRROR_EMPTY if the first of them, a GET of mirror:generation, is nil;
  * or NULL.
  */
-const char *mirror_fault(redisReply *const *replies, size_t count);
+const char *mirror_fault(const struct mirror *, redisReply *const *replies, size_t count);
 
 /* valkey_add_argv() of C strings. */
 void mirror_add(struct valkey_batch *, size_t arguments, const char *const *values);

@@ -14,7 +14,8 @@
 #include "common/mirror_private.h"
 #include "common/valkey.h"
 
-#define CHUNK 1000 /* mitras asked about in one batch */
+#define CHUNK     1000 /* mitras asked about in one batch */
+#define SETTLE_MS 800  /* more than the longest pause between two of the client's probes */
 
 static struct valkey_batch *
 read_begin(struct mirror *mirror)
@@ -25,13 +26,28 @@ read_begin(struct mirror *mirror)
 	return batch;
 }
 
+/*
+ * After an outage some process of the cluster may have a state that it could not write, and may get
+ * Valkey back a little later than we did.  It then takes mirror:generation away; until it has had the
+ * time to, the mirror is not believed.
+ */
+static bool
+is_settling(const struct mirror *mirror)
+{
+	int64_t returned_ms = valkey_returned_ms(mirror->valkey);
+
+	return returned_ms != 0 && clock_monotonic_ms() - returned_ms < SETTLE_MS;
+}
+
 const char *
-mirror_fault(redisReply *const *replies, size_t count)
+mirror_fault(const struct mirror *mirror, redisReply *const *replies, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (replies[i]->type == REDIS_REPLY_ERROR)
 			return replies[i]->str;
-	return replies[0]->type == REDIS_REPLY_STRING ? NULL : MIRROR_EMPTY;
+	if (replies[0]->type != REDIS_REPLY_STRING)
+		return MIRROR_EMPTY;
+	return is_settling(mirror) ? "Valkey has just come back" : NULL;
 }
 
 const char *
@@ -81,7 +97,7 @@ beat_replied(void *argument, const char *error, redisReply *const *replies)
 
 	free(argument);
 	if (!error)
-		error = mirror_fault(replies, 3);
+		error = mirror_fault(question.mirror, replies, 3);
 	if (!error && replies[1]->integer == 1)
 		beat = BEAT_INACTIVE;
 	else if (!error && replies[2]->type == REDIS_REPLY_NIL)
@@ -112,7 +128,7 @@ reachable_replied(void *argument, const char *error, redisReply *const *replies)
 
 	free(argument);
 	if (!error)
-		error = mirror_fault(replies, 4);
+		error = mirror_fault(question.mirror, replies, 4);
 	if (!error)
 		reachable = replies[1]->integer == 1 && replies[2]->integer == 0 &&
 			    is_fresh(
@@ -144,7 +160,7 @@ heartbeat_replied(void *argument, const char *error, redisReply *const *replies)
 
 	free(argument);
 	if (!error)
-		error = mirror_fault(replies, 2);
+		error = mirror_fault(question.mirror, replies, 2);
 	if (!error)
 		heartbeat = mirror_reply_text(replies[1]);
 	if (heartbeat && !clock_parse_iso(heartbeat, &heard_ms))
@@ -208,7 +224,7 @@ search_listed(void *argument, const char *error, redisReply *const *replies)
 	struct search *search = argument;
 
 	if (!error)
-		error = mirror_fault(replies, 4);
+		error = mirror_fault(search->mirror, replies, 4);
 	if (error) {
 		search_end(search, error);
 		return;
@@ -265,7 +281,7 @@ search_measured(void *argument, const char *error, redisReply *const *replies)
 	int64_t now_ms = clock_wall_ms();
 
 	if (!error)
-		error = mirror_fault(replies, 3);
+		error = mirror_fault(search->mirror, replies, 3);
 	if (error) {
 		search_end(search, error);
 		return;

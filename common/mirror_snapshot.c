@@ -102,7 +102,7 @@ looked(void *argument, const char *error, redisReply *const *replies)
 	struct mirror *mirror = argument;
 
 	if (!error)
-		error = mirror_fault(replies, 1);
+		error = mirror_fault(mirror, replies, 1);
 	if (error || mirror_reply_text(replies[1])) {
 		end(mirror, error, error ? NULL : mirror_reply_text(replies[1]));
 		return;
@@ -135,7 +135,7 @@ claimed(void *argument, const char *error, redisReply *const *replies)
 	bool ours;
 
 	if (!error)
-		error = mirror_fault(replies, 2);
+		error = mirror_fault(mirror, replies, 2);
 	if (error) {
 		end(mirror, error, NULL);
 		return;

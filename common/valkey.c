@@ -66,6 +66,7 @@ struct valkey {
 	int timeout_ms;
 	enum state state;
 	int64_t down_since_ms;
+	int64_t returned_ms; /* 0: has not been down yet */
 	char last_error[256];
 
 	struct batches in_flight; /* oldest first, so also by deadline */
@@ -133,6 +134,12 @@ bool
 valkey_is_up(const struct valkey *v)
 {
 	return v->state == UP;
+}
+
+int64_t
+valkey_returned_ms(const struct valkey *v)
+{
+	return v->returned_ms;
 }
 
 const char *
@@ -223,6 +230,14 @@ valkey_send(struct valkey_batch *batch, valkey_done_fn *done, void *argument)
 }
 
 static void
+came_back(struct valkey *v)
+{
+	v->returned_ms = clock_monotonic_ms();
+	log_info(
+	    "[valkey] up again after %.1f s", (double)(v->returned_ms - v->down_since_ms) / 1000);
+}
+
+static void
 link_ready(void *argument)
 {
 	struct valkey *v = argument;
@@ -231,8 +246,7 @@ link_ready(void *argument)
 	if (v->state == CONNECTING)
 		log_debug("[valkey] connected");
 	else
-		log_info("[valkey] up again after %.1f s",
-		    (double)(clock_monotonic_ms() - v->down_since_ms) / 1000);
+		came_back(v);
 	v->state = UP;
 	STAILQ_FOREACH(batch, &v->in_flight, entry)
 		valkey_link_write(v->link, batch->commands);

@@ -8,13 +8,14 @@
  * Failing fast: when the oldest batch in flight is older than VALKEY_TIMEOUT_MS, when the connection breaks, or when the
  * server answers LOADING, READONLY, MASTERDOWN and the like, the connection is dropped, everything in flight
  * fails, and the client is down: batches fail at once while probes (connect, AUTH, SELECT, a small write) go on with
- * jittered back-off of at most 1 s.  A probe that succeeds brings it up again.
+ * jittered back-off of at most half a second.  A probe that succeeds brings it up again.
  */
 #ifndef COMMON_VALKEY_H
 #define COMMON_VALKEY_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <hiredis/hiredis.h>
 
@@ -43,6 +44,8 @@ struct valkey *valkey_new(struct event_base *, struct evdns_base *, const struct
 void valkey_free(struct valkey *);
 
 bool valkey_is_up(const struct valkey *);
+/* Since when it is up again after it was down, monotonic; 0 if it has not been down yet. */
+int64_t valkey_returned_ms(const struct valkey *);
 const char *valkey_last_error(const struct valkey *); /* why it is down; "" if it never was */
 size_t valkey_pending(const struct valkey *);         /* batches sent and not yet called back */
 /* Called at every change between up and down, the first connect included. One listener. */

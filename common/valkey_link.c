@@ -26,7 +26,7 @@
 #include "common/valkey_url.h"
 
 #define REST_LEAST_MS     50
-#define REST_MOST_MS      1000
+#define REST_MOST_MS      500
 #define STEADY_MS         5000 /* a connection that held so long starts the back-off afresh */
 #define PATIENCE_LEAST_MS 1000
 

@@ -32,11 +32,16 @@ struct seeding {
 	size_t online, deactivated, busy;
 };
 
-/* KEYS: seed, generation, stamped. ARGV: token, alive or "". */
-static const char finish_script[] = "if redis.call('DEL', KEYS[1]) == 0 then return 0 end "
-				    "redis.call('SET', KEYS[2], ARGV[1]) "
-				    "if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2]) end "
-				    "return 1";
+/*
+ * KEYS: seed, generation, stamped, dirty.  ARGV: token, alive or "".  If somebody has taken the generation
+ * away meanwhile, and said why, it stays away: what he could not write came too late for us.
+ */
+static const char finish_script[] =
+    "if redis.call('DEL', KEYS[1]) == 0 then return 0 end "
+    "if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('EXISTS', KEYS[4]) == 0 then "
+    "redis.call('SET', KEYS[2], ARGV[1]) end "
+    "if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2]) end "
+    "return 1";
 
 static bool begin(struct sweeper *, struct seeding *);
 static bool follow_config(struct sweeper *);
@@ -249,8 +254,8 @@ finish(struct sweeper *s, struct seeding *seeding)
 	struct valkey_replies *replies;
 	bool finished;
 
-	valkey_add(batch, "EVAL", finish_script, "3", seeding->key, "mirror:generation",
-	    "mirror:stamped", strrchr(seeding->key, ':') + 1, seeding->alive, NULL);
+	valkey_add(batch, "EVAL", finish_script, "4", seeding->key, "mirror:generation",
+	    "mirror:stamped", "mirror:dirty", strrchr(seeding->key, ':') + 1, seeding->alive, NULL);
 	replies = sweeper_ask(s, batch);
 	if (!replies)
 		return false;
