@@ -67,14 +67,22 @@ queue_end(struct pg *pool)
 }
 
 void
+pg_close(struct pg *pool)
+{
+	pool->closing = true;
+	pool->ready = 0;
+	for (int i = 0; i < pool->connection_count; i++)
+		pg_connection_free(&pool->connections[i]);
+	queue_end(pool);
+}
+
+void
 pg_free(struct pg *pool)
 {
 	if (pool == NULL)
 		return;
-	pool->closing = true;
-	for (int i = 0; i < pool->connection_count; i++)
-		pg_connection_free(&pool->connections[i]);
-	queue_end(pool);
+	if (!pool->closing)
+		pg_close(pool);
 	while (!STAILQ_EMPTY(&pool->ended))
 		settle(-1, 0, pool);
 	event_del(&pool->turn);

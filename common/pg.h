@@ -65,6 +65,8 @@ typedef void pg_done_fn(void *argument, enum pg_status, const struct rows *);
  */
 struct pg *pg_new(struct event_base *, struct evdns_base *, const struct config *, int connections,
     const struct pg_statement *, size_t statements);
+/* Ends the connections for good: what is pending ends as PG_UNAVAILABLE, and so does all that is submitted from now on. */
+void pg_close(struct pg *);
 /*
  * Closes; what is pending ends as PG_UNAVAILABLE first.  Its callbacks run in here, and what they submit ends
  * likewise.  Not to be called from a callback.

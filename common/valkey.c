@@ -114,15 +114,22 @@ valkey_new(struct event_base *base, struct evdns_base *dns, const struct config 
 }
 
 void
+valkey_close(struct valkey *v)
+{
+	valkey_link_free(v->link);
+	v->link = NULL;
+	v->state = DOWN;
+	snprintf(v->last_error, sizeof(v->last_error), "the client is closed");
+	fail_all(v);
+}
+
+void
 valkey_free(struct valkey *v)
 {
 	if (v == NULL)
 		return;
 	assert(!v->delivering);
-	valkey_link_free(v->link);
-	v->state = DOWN;
-	snprintf(v->last_error, sizeof(v->last_error), "the client is closed");
-	fail_all(v);
+	valkey_close(v);
 	while (!STAILQ_EMPTY(&v->finished))
 		deliver_fired(-1, EV_TIMEOUT, v);
 	event_free(v->deadline);

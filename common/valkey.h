@@ -40,6 +40,8 @@ typedef void valkey_state_fn(void *argument, bool up);
  * that, within its deadline.
  */
 struct valkey *valkey_new(struct event_base *, struct evdns_base *, const struct config *);
+/* Ends the connection for good: what is in flight fails, and so does all that is sent from now on. */
+void valkey_close(struct valkey *);
 /* Closes; what is in flight fails first. Never call it from one of its callbacks, nor with a batch not yet sent. */
 void valkey_free(struct valkey *);
 

@@ -3,7 +3,8 @@
  *
  * Draining: probes say so first, nothing new is accepted, idle connections are closed, answers bear
  * `Connection: close`, and when the last connection is gone, or the grace is nearly over, the process
- * ends.  Only then is evhttp freed: it must not be while requests are pending.
+ * ends.  Who still waits for a server then is answered 503.  Only then is evhttp freed: it must not be
+ * while requests are pending.
  */
 #include "server/worker.h"
 
@@ -40,6 +41,7 @@ static void worker_connect(struct worker *);
 static void worker_listen(struct worker *);
 static void worker_report_ready(struct worker *);
 static void worker_serve(struct worker *);
+static void worker_give_up(struct worker *);
 static void worker_close(struct worker *);
 
 int
@@ -51,6 +53,7 @@ worker_main(const struct boot *boot)
 	worker_listen(&worker);
 	worker_report_ready(&worker);
 	worker_serve(&worker);
+	worker_give_up(&worker);
 	worker_close(&worker);
 	return 0;
 }
@@ -209,10 +212,12 @@ static void
 term_received(evutil_socket_t fd, short what, void *argument)
 {
 	struct worker *worker = argument;
+	int64_t patience_ms = worker->config->shutdown_grace_seconds * INT64_C(1000) * 9 / 10;
+	struct timeval patience = clock_timeval(patience_ms);
 
 	worker->draining = true;
-	worker->drain_until_ms = clock_monotonic_ms() +
-				 worker->config->shutdown_grace_seconds * 1000L * 9 / 10;
+	worker->drain_until_ms = clock_monotonic_ms() + patience_ms;
+	event_base_loopexit(worker->base, &patience); /* so that the loop looks again just then */
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
 			framing_drain(worker->framing[kind]);
@@ -252,6 +257,36 @@ worker_serve(struct worker *worker)
 	event_free(tick);
 }
 
+static bool
+anybody_waits(const struct worker *worker)
+{
+	size_t busy = worker->requests_pending;
+
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			busy += framing_busy(worker->framing[kind]);
+	return busy > 0;
+}
+
+/*
+ * The grace is nearly over.  What a server was asked has failed now; the chains that waited for it go to
+ * their ends, while both clients still exist for them to ask, and the answers to the sockets.
+ */
+static void
+worker_give_up(struct worker *worker)
+{
+	int64_t until_ms = clock_monotonic_ms() +
+			   worker->config->shutdown_grace_seconds * INT64_C(1000) / 20;
+	struct timeval pause = clock_timeval(20);
+
+	valkey_close(worker->valkey);
+	pg_close(worker->pg);
+	while (anybody_waits(worker) && clock_monotonic_ms() < until_ms) {
+		event_base_loopexit(worker->base, &pause);
+		event_base_dispatch(worker->base);
+	}
+}
+
 static void
 listener_close(struct worker *worker, int kind)
 {
@@ -260,8 +295,7 @@ listener_close(struct worker *worker, int kind)
 }
 
 /*
- * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.  What is
- * still pending is answered 503 by the clients' ends, which call back everything they were asked.
+ * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.
  */
 static void
 worker_close(struct worker *worker)
