@@ -184,32 +184,3 @@ def _generation(mirror):
         return mirror.keys.get("mirror:generation")
     except redis.RedisError:
         return None
-
-
-def test_truth_and_mirror_find_the_same_mitras_available(
-    mirror, make_mitra, make_session, mitrad_factory, operator_token
-):
-    """THE definition stands twice, in SQL and for Valkey: on random states they agree."""
-    chance = random.Random(5)
-    instance = mitrad_factory(arrangement=CALM)
-    for _ in range(60):
-        mitra = make_mitra(is_active=chance.random() < 0.8)
-        if chance.random() < 0.8:
-            # Not at the edge of stale_after_seconds: time goes on between the two questions.
-            mirror.put_online(mitra, heard_ago=chance.choice([0, 5, 60, 120, 4000]), since_ago=5000)
-        for _ in range(chance.randrange(5)):
-            make_session(mitra, status=chance.choice(["active", "pending_payment", "ended"]))
-        if chance.random() < 0.2:
-            mirror.database.execute(
-                "UPDATE mitra_online_status SET last_heartbeat_at = NULL WHERE mitra_id = %s", mitra.id
-            )
-    mirror.keys.flushdb()
-    mirror.reseed()
-
-    answer = instance.internal.get("/internal/availability", token=operator_token).json
-    truth = mirror.database.rows("SELECT id::text, sessions FROM mitrad.availability()")
-
-    assert answer["source"] == "valkey"
-    assert [(m["id"], m["sessions"]) for m in answer["mitras"]] == [(m["id"], m["sessions"]) for m in truth]
-    assert len(truth) > 5
-    assert instance.get("/public/bestie-availability").json == {"available": True, "count": len(truth)}
