@@ -59,7 +59,7 @@ reseed(struct sweeper *s, struct reseed_how how)
 	bool good;
 
 	s->reseed_due = false;
-	good = begin(s, &seeding) && follow_config(s) && show_all(s, &seeding) &&
+	good = mend(s) && begin(s, &seeding) && follow_config(s) && show_all(s, &seeding) &&
 	       orphans_in_sets(s, &seeding.known, orphans_remove, NULL) &&
 	       (!how.orphans || orphans_in_keys(s, &seeding.known, orphans_remove, NULL)) &&
 	       finish(s, &seeding);

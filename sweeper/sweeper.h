@@ -144,6 +144,10 @@ bool reseed(struct sweeper *, struct reseed_how) __attribute__((warn_unused_resu
 /* The same for the sweeper itself: logs how it went, and if it failed, has it tried again. */
 bool reseed_and_log(struct sweeper *, struct reseed_how);
 
+/* --- mend.c: our own keys, should somebody have spoilt them by hand --- */
+
+bool mend(struct sweeper *) __attribute__((warn_unused_result));
+
 /* --- known.c: the ids of all mitras, 16 bytes each --- */
 
 struct known {

@@ -17,8 +17,9 @@
 #define LEASE_MS      "10000"
 #define CLOCK_STEP_MS 5000
 
-/* KEYS: lease. ARGV: our word, its life in ms. */
+/* KEYS: lease. ARGV: our word, its life in ms.  A lease without an end is nobody's: it was made by hand. */
 static const char take_script[] =
+    "if redis.call('PTTL', KEYS[1]) == -1 then redis.call('DEL', KEYS[1]) end "
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) "
     "end "
     "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0";
@@ -39,6 +40,8 @@ watch(struct sweeper *s)
 	watch_clock_set(s);
 	if (!look(s, &needed, &emptied)) {
 		s->holds_lease = true; /* nobody can tell, and sessions must end in time */
+		if (strstr(s->error, "WRONGTYPE"))
+			s->reseed_due = mend(s);
 		return;
 	}
 	if (s->holds_lease && (needed || s->reseed_due))

@@ -5,6 +5,8 @@ import threading
 import time
 import uuid
 
+import pytest
+
 from harness import process
 from harness.mitrad import CALM
 from harness.wait import wait_until
@@ -109,6 +111,51 @@ def test_a_mirror_of_wrong_types_and_values_is_healed(mirror, make_mitra, make_s
 
     assert mirror.equal()
     assert mirror.command("verify").returncode == 0
+
+
+OWN_KEYS = ("alive", "changes", "config", "dirty", "generation", "snapshot:lock", "stamped")
+
+
+def test_keys_of_our_own_that_became_another_type_are_mended_at_once(mirror, make_mitra, listening, sweeper):
+    mitra = make_mitra()
+    mirror.put_online(mitra)
+    instance = sweeper()
+    instance.wait_log("[valkey-mirror] seed: 1 online")
+    spoilt = [*(f"mirror:{name}" for name in OWN_KEYS), "sweeper:lease"]
+
+    for key in spoilt:
+        mirror.keys.delete(key)
+        mirror.keys.rpush(key, "by hand")
+
+    wait_until(lambda: all(mirror.keys.type(key) in ("string", "none") for key in spoilt), 5, "wrong types to be gone")
+    wait_until(lambda: mirror.keys.get("mirror:generation"), 5, "a reseed")
+    assert mirror.equal()
+
+
+def test_a_key_that_was_made_to_last_stands_in_nobodys_way(mirror, make_mitra, listening, sweeper):
+    mirror.put_online(make_mitra())
+    lasting = ("sweeper:lease", "mirror:snapshot:lock", "availability:snapshot")
+    for key in lasting:
+        mirror.keys.set(key, "by hand")
+
+    instance = sweeper()
+    instance.wait_log("[valkey-mirror] seed: 1 online")
+
+    wait_until(lambda: mirror.keys.ttl("sweeper:lease") > 0, 5, "the lease to be taken")
+    assert not mirror.keys.exists("mirror:snapshot:lock", "availability:snapshot")
+
+
+@pytest.mark.parametrize("text", ["by hand", "x" * 100, "2999-01-01T00:00:00.000Z"])
+def test_since_when_somebody_listens_is_found_anew_if_it_cannot_be(text, mirror, listening, make_mitra, sweeper):
+    mitra = make_mitra()
+    mirror.put_online(mitra, heard_ago=600)
+    sweeper().wait_log("[valkey-mirror] seed: 1 online")
+    before = mirror.heartbeat(mitra)
+
+    mirror.keys.set("mirror:alive", text, ex=10)
+
+    wait_until(lambda: mirror.keys.get("mirror:alive") == listening, what="the listener's own time")
+    assert mirror.heartbeat(mitra) == before, "nobody is made to look fresh by it"
 
 
 def test_after_a_restored_backup_the_truth_wins_and_goes_on(mirror, make_mitra):

@@ -37,7 +37,7 @@ def test_who_waits_for_a_silent_valkey_is_answered_before_the_grace_is_over(
 ):
     proxy = proxy_factory(valkey)
     mitrad = mitrad_factory(
-        arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=60000, SHUTDOWN_GRACE_SECONDS=4
+        arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=60000, SHUTDOWN_GRACE_SECONDS=8
     )
     mitra, operator = make_mitra(), tokens.mint("operator")
     proxy.black_hole()
