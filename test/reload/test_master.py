@@ -254,7 +254,8 @@ def test_one_that_hangs_is_aborted_and_replaced(master):
     server = master({"worker-1": "busy"}, prefix=["prlimit", "--core=0"])
     server.wait_text("worker-1 (pid", times=2, seconds=60)
     assert "has not ticked for 10 s and is aborted" in server.text()
-    assert "was ended by signal 6 (ABRT)" in server.text()
+    # ABRT as a rule; a machine at its limit may need longer for that than the master waits before KILL.
+    assert re.search(r"worker-1 \(pid \d+\) was ended by signal [69] ", server.text())
 
 
 # Stop
@@ -298,14 +299,16 @@ def test_term_during_a_reload_stops_both_generations(master):
 
 def test_a_reload_waits_until_the_one_before_has_drained(master):
     server = master({"worker-1": "deaf"}, environment={"SHUTDOWN_GRACE_SECONDS": "2"}).wait_ready()
+    deaf = server.child("mitrad: worker 1")
     server.behave({})
     server.signal(signal.SIGHUP)
     server.wait_text("is reloaded")
     for _ in range(5):
         server.signal(signal.SIGHUP)
     server.wait_text("is reloaded", times=2)
-    events = re.findall(r"reload: checking|is reloaded|was ended by signal 9", server.text())
-    assert events == ["reload: checking", "is reloaded", "was ended by signal 9", "reload: checking", "is reloaded"]
+    ended = f"worker-1 (pid {deaf}) was ended by signal 9"
+    events = re.findall(f"reload: checking|is reloaded|{re.escape(ended)}", server.text())
+    assert events == ["reload: checking", "is reloaded", ended, "reload: checking", "is reloaded"]
 
 
 def test_a_replaced_child_is_one_of_the_new_generation(master):
