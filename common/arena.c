@@ -140,11 +140,3 @@ arena_free(struct arena *arena)
 		block = older;
 	}
 }
-
-void
-arena_wipe(struct arena *arena)
-{
-	for (struct arena_block *block = arena->blocks; block; block = block->older)
-		explicit_bzero(block->memory, block->used);
-	arena_free(arena);
-}

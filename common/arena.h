@@ -26,7 +26,5 @@ char *arena_printf(struct arena *, const char *format, ...) __attribute__((forma
 void arena_wipe(struct arena *);
 /* Releases everything; the arena is then empty and may be used again. */
 void arena_free(struct arena *);
-/* The same, and overwrites it first: for secrets. */
-void arena_wipe(struct arena *);
 
 #endif

@@ -40,6 +40,8 @@ config_load(struct config *config, const char *file, enum config_role role, FILE
 	config_source_close(&source);
 
 	check_listeners(config, &faults);
+	if (faults.count == 0)
+		config_check_together(config, &faults);
 	if (config->workers == 0)
 		config->workers = usable_cpus();
 	return faults.count;

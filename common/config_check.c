@@ -3,10 +3,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <libpq-fe.h>
 
 #include "common/cidr.h"
+#include "common/config.h"
+#include "common/config_source.h"
 #include "common/valkey_url.h"
 
 typedef const char *check_fn(struct arena *, const char *value);
@@ -15,6 +18,9 @@ static check_fn check_database_url;
 static check_fn check_valkey_url;
 static check_fn check_trusted_proxies;
 static check_fn check_cc_origin;
+static check_fn check_otp_sender;
+static check_fn check_service_url;
+static check_fn check_readable;
 
 static const struct {
 	const char *name;
@@ -24,6 +30,12 @@ static const struct {
 	{ "VALKEY_URL", check_valkey_url },
 	{ "TRUSTED_PROXIES", check_trusted_proxies },
 	{ "CC_ORIGIN", check_cc_origin },
+	{ "OTP_SENDER", check_otp_sender },
+	{ "OTP_WEBHOOK_URL", check_service_url },
+	{ "FAZPASS_BASE_URL", check_service_url },
+	{ "GOOGLE_JWKS_URL", check_service_url },
+	{ "APPLE_JWKS_URL", check_service_url },
+	{ "HTTPS_CA_FILE", check_readable },
 };
 
 static const char *without_quotations(struct arena *, const char *message);
@@ -141,4 +153,56 @@ check_origin(struct arena *memory, char *origin)
 		return arena_printf(
 		    memory, "\"%.80s\" is not an origin, such as https://cc.example.com", origin);
 	return NULL;
+}
+
+static const char *
+check_otp_sender(struct arena *memory, const char *value)
+{
+	static const char *const names[] = { "none", "log", "webhook", "fazpass" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(value, names[i]) == 0)
+			return NULL;
+	return arena_printf(memory, "\"%.80s\" is none of: none, log, webhook, fazpass", value);
+}
+
+/* Codes and keys go there: only by TLS, unless it is this machine. */
+static const char *
+check_service_url(struct arena *memory, const char *value)
+{
+	static const char *const beginnings[] = { "https://", "http://127.0.0.1",
+		"http://localhost", "http://[::1]" };
+
+	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++) {
+		size_t length = strlen(beginnings[i]);
+
+		if (strncmp(value, beginnings[i], length) == 0 &&
+		    (i == 0 ? value[length] != '\0' : strchr(":/", value[length]) != NULL))
+			return NULL;
+	}
+	return value[0] == '\0' ? NULL
+				: "does not begin with https:// (or with http:// and this machine)";
+}
+
+static const char *
+check_readable(struct arena *memory, const char *value)
+{
+	return value[0] == '\0' || access(value, R_OK) == 0 ? NULL : "cannot be read";
+}
+
+/* What a sender cannot do without. */
+void
+config_check_together(const struct config *config, struct config_faults *faults)
+{
+	bool webhook = strcmp(config->otp_sender, "webhook") == 0;
+	bool fazpass = strcmp(config->otp_sender, "fazpass") == 0;
+
+	if (webhook && config->otp_webhook_url[0] == '\0')
+		config_fault(faults, "OTP_WEBHOOK_URL: required, as OTP_SENDER is webhook");
+	if (webhook && config->otp_webhook_secret[0] == '\0')
+		config_fault(faults, "OTP_WEBHOOK_SECRET: required, as OTP_SENDER is webhook");
+	if (fazpass && config->fazpass_merchant_key[0] == '\0')
+		config_fault(faults, "FAZPASS_MERCHANT_KEY: required, as OTP_SENDER is fazpass");
+	if (fazpass && config->fazpass_gateway_key[0] == '\0')
+		config_fault(faults, "FAZPASS_GATEWAY_KEY: required, as OTP_SENDER is fazpass");
 }

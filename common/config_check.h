@@ -7,4 +7,10 @@
 /* NULL, or why the value is refused; in the arena. */
 const char *config_check(struct arena *, const char *name, const char *value);
 
+struct config;
+struct config_faults;
+
+/* What several settings say together; called once every one of them has been read without a fault. */
+void config_check_together(const struct config *, struct config_faults *);
+
 #endif

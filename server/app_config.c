@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/mirror.h"
 #include "common/pg.h"
+#include "server/rate_limit.h"
 #include "server/step.h"
 #include "server/worker.h"
 
@@ -87,6 +88,7 @@ app_config_take(struct app_config *app_config, const struct json *config)
 		.max_sessions = (int)integer_of(config, "max_customers_per_mitra", 3),
 	};
 
+	rate_limiter_configure(app_config->worker->rate_limiter, config);
 	if (values.stale_after_ms == app_config->values.stale_after_ms &&
 	    values.max_sessions == app_config->values.max_sessions)
 		return;

@@ -1,6 +1,6 @@
 /*
  * app_config: what the operators have set in the table of that name, as far as this process itself
- * needs it: who counts as available.
+ * needs it: who counts as available, and how often a client may come.
  *
  * Read at start, at every `config:invalidate`, and whenever the subscription is renewed (what was
  * published in between is lost).  Until it has been read the defaults of app_config hold.  SQL

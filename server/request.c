@@ -84,6 +84,12 @@ request_session(const struct request *r)
 	return r->caller.session_id[0] == '\0' ? NULL : r->caller.session_id;
 }
 
+const char *
+request_caller(const struct request *r)
+{
+	return r->caller.id[0] == '\0' ? NULL : r->caller.id;
+}
+
 void
 request_fault(struct request *r, const char *field, const char *detail)
 {

@@ -67,6 +67,9 @@ struct request {
 	const char *password_hash; /* of the present password; NULL: nobody has it */
 	const char *new_password;  /* if we made it up */
 
+	int rate;             /* enum rate, while rate_limit() asks for it */
+	const char *rate_key; /* whose bucket */
+
 	/* Where the chain goes on: owned by step.c. */
 	union step_next next;
 	union step_next fallback;
@@ -90,6 +93,8 @@ const char *request_keep(struct request *, const char *);
 
 /* The auth session of the caller's token, for SQL; NULL if it names none. */
 const char *request_session(const struct request *);
+/* The caller's id, likewise; NULL if nobody said who he is. */
+const char *request_caller(const struct request *);
 
 /*
  * A query parameter, decoded; NULL if it is not there.  A value that is longer than `longest` bytes or

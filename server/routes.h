@@ -20,6 +20,7 @@ enum route_listener {
 
 enum route_caller {
 	FOR_ANYONE,
+	FOR_VISITOR,
 	FOR_MITRA,
 	FOR_CUSTOMER,
 	FOR_OPERATOR,

@@ -29,6 +29,6 @@ version_print(FILE *out)
 	fprintf(out, "hiredis %d.%d.%d\n", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
 	fprintf(out, "yajl %d.%d.%d\n", yajl / 10000, yajl / 100 % 100, yajl % 100);
 	fprintf(out, "libjwt " MITRAD_LIBJWT_VERSION "\n");
-	fprintf(out, "libcurl %s\n", curl_version_info(CURLVERSION_NOW)->version);
 	fprintf(out, "%s\n", OpenSSL_version(OPENSSL_VERSION));
+	fprintf(out, "libcurl %s\n", curl_version_info(CURLVERSION_NOW)->version);
 }

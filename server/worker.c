@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/counters.h"
+#include "common/http_client.h"
 #include "common/log.h"
 #include "common/mirror.h"
 #include "common/pg.h"
@@ -29,6 +30,9 @@
 #include "server/framing.h"
 #include "server/hasher.h"
 #include "server/app_config.h"
+#include "server/client_address.h"
+#include "server/otp_sender.h"
+#include "server/rate_limit.h"
 #include "server/routes.h"
 #include "server/step.h"
 #include "server/token.h"
@@ -111,6 +115,10 @@ worker_connect(struct worker *worker)
 	worker->channel = channel_new(worker->base, worker->boot->channel);
 	channel_on_tick(worker->channel, gauges_set, worker);
 	worker->token_keys = token_keys_new(config);
+	worker->proxies = proxies_new(config);
+	worker->rate_limiter = rate_limiter_new();
+	worker->http_client = http_client_new(worker->base, config->https_ca_file);
+	worker->otp_sender = otp_sender_of(config);
 	worker->pg = pg_new(worker->base, worker->dns, config,
 	    config->database_connections_per_worker, statements, STATEMENTS);
 	worker->valkey = valkey_new(worker->base, worker->dns, config);
@@ -233,7 +241,7 @@ drained(const struct worker *worker)
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
 			connections += framing_connections(worker->framing[kind]);
-	return (connections == 0 && worker->requests_pending == 0) ||
+	return (connections == 0 && worker->requests_pending == 0 && worker->deliveries == NULL) ||
 	       clock_monotonic_ms() >= worker->drain_until_ms;
 }
 
@@ -295,15 +303,19 @@ listener_close(struct worker *worker, int kind)
 }
 
 /*
- * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.
+ * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.  What is
+ * still pending is answered 503 by the clients' ends, which call back everything they were asked.  PostgreSQL's
+ * goes last, for whoever loses Valkey or another service may still ask it.
  */
 static void
 worker_close(struct worker *worker)
 {
 	channel_free(worker->channel);
 	valkey_subscriber_free(worker->subscriber);
-	pg_free(worker->pg);
+	http_client_free(worker->http_client);
 	valkey_free(worker->valkey);
+	pg_free(worker->pg);
+	otp_deliveries_abandon(worker);
 	hasher_free(worker->hasher);
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
@@ -313,6 +325,8 @@ worker_close(struct worker *worker)
 	free(worker->flights);
 	free(worker->beats);
 	token_keys_free(worker->token_keys);
+	proxies_free(worker->proxies);
+	rate_limiter_free(worker->rate_limiter);
 	if (worker->dns != NULL)
 		evdns_base_free(worker->dns, 0);
 	event_base_free(worker->base);

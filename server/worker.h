@@ -25,6 +25,11 @@ struct app_config;
 struct token_keys;
 struct flight;
 struct beats;
+struct http_client;
+struct otp_message;
+struct otp_sender;
+struct proxies;
+struct rate_limiter;
 struct framing;
 struct hasher;
 struct valkey_subscriber;
@@ -43,6 +48,11 @@ struct worker {
 	struct channel *channel;
 	struct app_config *app_config; /* what app_config says, kept fresh */
 	struct token_keys *token_keys;
+	struct proxies *proxies; /* TRUSTED_PROXIES */
+	struct rate_limiter *rate_limiter;
+	struct http_client *http_client;     /* to other services */
+	const struct otp_sender *otp_sender; /* NULL: no codes are sent here */
+	struct otp_message *deliveries;      /* codes on their way; owned by otp_delivery.c */
 	struct flight *flights; /* reads that many requests share, by enum flight_kind */
 	struct beats *beats;    /* heartbeats on their way to the truth */
 	struct hasher *hasher;  /* passwords */

@@ -2,6 +2,8 @@
  * profile: customers without a name, and who one is oneself.
  */
 #include "common/pg.h"
+#include "server/client_address.h"
+#include "server/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
@@ -11,10 +13,17 @@
  * POST /api/shared/auth/anonymous {display_name?}: a new customer, who can later be given a phone or another identity
  * and stays the same.
  */
+static step_fn anonymous_admitted;
 static rows_fn customer_made;
 
 outcome
 profile_anonymous(struct request *r)
+{
+	return rate_limit(r, RATE_ANONYMOUS, client_network(r), anonymous_admitted);
+}
+
+static outcome
+anonymous_admitted(struct request *r)
 {
 	struct refresh_token token;
 

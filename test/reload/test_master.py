@@ -464,7 +464,7 @@ def test_check_is_exit_0_and_shows_no_secret():
 def test_version_names_the_libraries():
     done = program.run("version", check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "mitrad", "libevent", "libpq", "hiredis", "yajl", "libjwt", "OpenSSL",
+        "mitrad", "libevent", "libpq", "hiredis", "yajl", "libjwt", "OpenSSL", "libcurl",
     ]  # fmt: skip
 
 
