@@ -149,7 +149,7 @@ struct mirror_totals {
 
 /*
  * Who is available: online, active, heartbeat fresh, load below the limit; by load, then id.  Borrowed until
- * the callback returns.
+ * the callback returns.  Any number of callers in one process cost one search at a time.
  */
 typedef void mirror_available_fn(void *argument, const char *error, const struct mirror_available *,
     size_t, const struct mirror_totals *);

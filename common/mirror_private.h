@@ -7,6 +7,7 @@
 #include "common/mirror.h"
 
 struct event;
+struct search_waiter;
 struct snapshot_waiter;
 struct valkey_batch;
 
@@ -42,6 +43,10 @@ struct mirror {
 	    *doubt; /* armed: a transition of which nobody heard may still commit until then */
 
 	struct snapshot snapshot;
+
+	/* Who asks for the available mitras; see mirror_read.c. */
+	bool searching;
+	struct search_waiter *search_waiters; /* for the next search */
 };
 
 void snapshot_init(struct mirror *);

@@ -184,34 +184,58 @@ mirror_heartbeat_of(struct mirror *mirror, const char *id, mirror_text_fn *done,
 /*
  * Who is available: first the candidates in one SDIFF, then their heartbeats and loads, CHUNK at a time and
  * one batch after the other, so that neither Valkey nor its deadline feels a large set.
+ *
+ * For the same reason there is one search at a time: who asks while one is under way shares the next, so that
+ * what he is told was read after he asked.
  */
+struct search_waiter {
+	struct search_waiter *next;
+	mirror_available_fn *done;
+	void *argument;
+};
+
 struct search {
 	struct mirror *mirror;
-	struct arena arena; /* holds all of this */
+	struct search_waiter *waiters;
+	struct arena arena; /* holds all of this but the waiters */
 	const char **ids;
 	size_t count;
 	size_t asked;  /* of ids; the chunk in flight ends here */
 	size_t asking; /* and has this many */
 	struct mirror_available *found;
 	struct mirror_totals totals;
-	mirror_available_fn *done;
-	void *argument;
 };
 
 static valkey_done_fn search_listed, search_measured;
+static void search_begin(struct mirror *);
 static void search_ask(struct search *);
 static void search_end(struct search *, const char *error);
 
 void
 mirror_available(struct mirror *mirror, mirror_available_fn *done, void *argument)
 {
+	struct search_waiter *waiter = calloc(1, sizeof(*waiter));
+
+	if (!waiter)
+		fatal("mirror: out of memory");
+	*waiter = (struct search_waiter){ mirror->search_waiters, done, argument };
+	mirror->search_waiters = waiter;
+	if (!mirror->searching)
+		search_begin(mirror);
+}
+
+static void
+search_begin(struct mirror *mirror)
+{
 	struct arena arena = { 0 };
 	struct search *search = arena_alloc(&arena, sizeof(*search));
 	struct valkey_batch *batch = read_begin(mirror);
 
 	*search = (struct search){
-		.mirror = mirror, .arena = arena, .done = done, .argument = argument
+		.mirror = mirror, .waiters = mirror->search_waiters, .arena = arena
 	};
+	mirror->search_waiters = NULL;
+	mirror->searching = true;
 	valkey_add(batch, "SCARD", "mitras:online", NULL);
 	valkey_add(batch, "SCARD", "mitras:deactivated", NULL);
 	valkey_add(batch, "SDIFF", "mitras:online", "mitras:deactivated", NULL);
@@ -313,17 +337,28 @@ by_load(const void *left, const void *right)
 	return strcmp(a->id, b->id);
 }
 
+/* A waiter may ask again: that is the next search. */
 static void
 search_end(struct search *search, const char *error)
 {
+	struct mirror *mirror = search->mirror;
+	struct search_waiter *waiter = search->waiters, *next;
 	struct arena arena = search->arena;
 	size_t available = (size_t)search->totals.available;
 
-	if (error) {
-		search->done(search->argument, error, NULL, 0, NULL);
-	} else {
+	if (!error)
 		qsort(search->found, available, sizeof(*search->found), by_load);
-		search->done(search->argument, NULL, search->found, available, &search->totals);
+	for (; waiter; waiter = next) {
+		next = waiter->next;
+		if (error)
+			waiter->done(waiter->argument, error, NULL, 0, NULL);
+		else
+			waiter->done(
+			    waiter->argument, NULL, search->found, available, &search->totals);
+		free(waiter);
 	}
 	arena_free(&arena);
+	mirror->searching = false;
+	if (mirror->search_waiters)
+		search_begin(mirror);
 }

@@ -123,3 +123,30 @@ def test_a_holder_of_the_lock_who_died_costs_a_second(mirror, mitrad_factory):
     assert instance.get(BEACON).json == {"available": False, "count": 0}
     assert 0.9 < time.monotonic() - began < 3
     wait_until(lambda: mirror.keys.exists("availability:snapshot"), what="its store, which nobody waited for")
+
+
+def test_however_many_operators_look_the_mirror_is_searched_once_at_a_time(
+    mirror, valkey, proxy_factory, mitrad_factory, online_mitra, operator_token
+):
+    proxy = proxy_factory(valkey)
+    instance = mitrad_factory(
+        arrangement=CALM, WORKERS=1, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=5000
+    )
+    mitra = online_mitra(instance)
+    before = recomputes(mirror)
+    proxy.slow(0.2)
+    answers = []
+
+    def look(path):
+        answers.append(instance.internal.get(f"/internal/{path}", token=operator_token).json)
+
+    looks = [threading.Thread(target=look, args=(path,)) for path in ("availability", "dashboard") * 10]
+    for thread in looks:
+        thread.start()
+    for thread in looks:
+        thread.join()
+
+    assert recomputes(mirror) - before <= 4, "one in flight, and one for all who came meanwhile"
+    lists = [answer["mitras"] for answer in answers if "mitras" in answer]
+    assert len(lists) == 10 and all([found["id"] for found in mitras] == [mitra.id] for mitras in lists)
+    assert all(answer["source"] == "valkey" for answer in answers)
