@@ -25,6 +25,7 @@
 #define LOCK          "mirror:snapshot:lock"
 #define LOCK_MS       1000
 #define LOOK_AGAIN_MS 20
+#define SNAPSHOT_SIZE 64
 
 /*
  * KEYS: snapshot, changes, lock. ARGV: text, or "" to release the lock only; changes that it has seen;
@@ -96,6 +97,19 @@ look(struct mirror *mirror)
 	valkey_send(batch, looked, mirror);
 }
 
+/* What was kept; NULL if nothing was, or nothing of ours: that is computed anew and replaced. */
+static const char *
+kept_text(const redisReply *reply)
+{
+	static const char beginning[] = "{\"available\":";
+	const char *text = mirror_reply_text(reply);
+
+	if (text && strncmp(text, beginning, sizeof(beginning) - 1) == 0 &&
+	    strlen(text) < SNAPSHOT_SIZE && text[strlen(text) - 1] == '}')
+		return text;
+	return NULL;
+}
+
 static void
 looked(void *argument, const char *error, redisReply *const *replies)
 {
@@ -103,8 +117,8 @@ looked(void *argument, const char *error, redisReply *const *replies)
 
 	if (!error)
 		error = mirror_fault(mirror, replies, 1);
-	if (error || mirror_reply_text(replies[1])) {
-		end(mirror, error, error ? NULL : mirror_reply_text(replies[1]));
+	if (error || kept_text(replies[1])) {
+		end(mirror, error, error ? NULL : kept_text(replies[1]));
 		return;
 	}
 	mirror->snapshot.patience_until_ms = clock_monotonic_ms() + LOCK_MS;
@@ -142,7 +156,7 @@ claimed(void *argument, const char *error, redisReply *const *replies)
 	}
 	ours = replies[1]->type == REDIS_REPLY_STATUS;
 	changes = mirror_reply_text(replies[2]);
-	text = mirror_reply_text(replies[3]);
+	text = kept_text(replies[3]);
 	if (text) {
 		if (ours)
 			store(mirror, "");
@@ -170,7 +184,7 @@ recomputed(void *argument, const char *error, const struct mirror_available *ava
     size_t count, const struct mirror_totals *totals)
 {
 	struct mirror *mirror = argument;
-	char text[64];
+	char text[SNAPSHOT_SIZE];
 
 	snprintf(text, sizeof(text), "{\"available\":%s,\"count\":%zu}", count ? "true" : "false",
 	    count);

@@ -89,6 +89,17 @@ def test_the_beacon_is_read_from_what_is_kept(mitrad, mirror):
     assert mitrad.get(BEACON).json["count"] != 4711
 
 
+@pytest.mark.parametrize(
+    "nonsense", ["", "{", "null", "<html>", '{"available":"', "\x00\xff", '{"available":' + "9" * 99 + "}"]
+)
+def test_nonsense_in_place_of_what_is_kept_is_replaced(mitrad, beacon, mirror, nonsense):
+    right = beacon()
+    mirror.set("availability:snapshot", nonsense)
+    assert beacon() == right
+    kept = json.dumps({"available": right > 0, "count": right}, separators=(",", ":"))
+    wait_until(lambda: mirror.get("availability:snapshot") == kept, 5, "the right snapshot")
+
+
 def test_a_beacon_poll_costs_postgresql_no_statement(beacon, mirror, database, online_mitra):
     online_mitra()
     with database.statements() as ran:
