@@ -158,7 +158,8 @@ functions_run(PGconn *conn, const void *argument, char sqlstate[RUNNER_SQLSTATE_
 	char sql[256];
 
 	if (!runner_run(conn, "functions",
-		"lock table public.chat_sessions, public.mitras, public.mitra_online_status "
+		"lock table public.app_config, public.chat_sessions, public.mitras, "
+		"public.mitra_online_status "
 		"in access exclusive mode;"
 		"drop schema if exists mitrad cascade; create schema mitrad",
 		sqlstate))
