@@ -19,6 +19,7 @@ enum field_kind {
 	FIELD_EMAIL,
 	FIELD_PASSWORD,
 	FIELD_ROLE,
+	FIELD_MINUTES,
 };
 
 enum field_presence {
@@ -46,6 +47,7 @@ static const struct field rows[] = {
 
 #define NAME_CHARACTERS_MAX 80
 #define TOKEN_LENGTH_MAX    8192
+#define MINUTES_MAX         1440
 #define EMAIL_LENGTH_MAX    254
 #define PASSWORD_LENGTH_MAX 256 /* characters; longer ones would only cost time */
 
@@ -198,6 +200,17 @@ check_role(const struct json *member)
 }
 
 static const char *
+check_minutes(struct request *r, struct json *member)
+{
+	if (member->type != JSON_INTEGER || member->integer < 1 || member->integer > MINUTES_MAX)
+		return "must be an integer from 1 to 1440";
+	member->text = arena_printf(&r->arena, "%d", (int)member->integer);
+	member->length = strlen(member->text);
+	member->type = JSON_STRING;
+	return NULL;
+}
+
+static const char *
 check_member(struct request *r, const struct field *field, struct json *member)
 {
 	switch (field->kind) {
@@ -219,6 +232,8 @@ check_member(struct request *r, const struct field *field, struct json *member)
 		return check_password(member);
 	case FIELD_ROLE:
 		return check_role(member);
+	case FIELD_MINUTES:
+		return check_minutes(r, member);
 	}
 	return "is of no known kind";
 }

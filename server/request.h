@@ -76,6 +76,7 @@ struct request {
 	struct step_call call;
 	struct mirror_state *written; /* the states under way to the mirror */
 	size_t written_count;
+	int publishing;              /* batches of transition_publish() that are under way */
 	struct mirror_totals totals; /* kept by one step for a later one */
 	bool totals_known;
 	bool has_place;          /* in the queue of passwords */

@@ -103,6 +103,12 @@ struct flight *flights_new(struct worker *);
 outcome mirror_write(struct request *, const char *what, const struct rows *, step_fn *next);
 
 /*
+ * The same for a transition of sessions: its events are published behind the states, and the sweeper is woken,
+ * for whom there may be a nearer deadline or somebody to match.
+ */
+outcome transition_publish(struct request *, const char *what, const struct rows *, step_fn *next);
+
+/*
  * Reads of the mirror.  If it is away or empty, that is logged under `what` and `fallback` goes on
  * instead, to ask the truth.
  */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/events.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "common/valkey.h"
@@ -15,14 +16,35 @@
 #include "server/step.h"
 
 static void
+states_failed(struct request *r, const char *error)
+{
+	for (size_t i = 0; error != NULL && i < r->written_count; i++)
+		log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
+		    "[valkey-mirror] %s %s failed: %s", r->call.what, r->written[i].id, error);
+}
+
+static void
 write_done(void *argument, const char *error)
 {
 	struct request *r = argument;
 
-	for (size_t i = 0; error != NULL && i < r->written_count; i++)
-		log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
-		    "[valkey-mirror] %s %s failed: %s", r->call.what, r->written[i].id, error);
+	states_failed(r, error);
 	(void)r->next.step(r);
+}
+
+/* Who changed his state may have sessions waiting for him, or leave some behind. Nobody waits for this. */
+static void
+woken(void *argument, const char *error, redisReply *const *replies)
+{
+}
+
+static void
+wake_sweeper(struct worker *worker)
+{
+	struct valkey_batch *batch = valkey_batch_new(worker->valkey);
+
+	events_add_wake(batch);
+	valkey_send(batch, woken, NULL);
 }
 
 outcome
@@ -34,6 +56,58 @@ mirror_write(struct request *r, const char *what, const struct rows *rows, step_
 	if (r->written_count == 0)
 		return next(r);
 	mirror_apply(r->worker->mirror, r->written, r->written_count, write_done, r);
+	wake_sweeper(r->worker);
+	return step_waiting_();
+}
+
+/*
+ * Two batches on one connection, so whoever acts on an event finds the mirror written.  The second callback,
+ * whichever that is, goes on.
+ */
+static void
+half_published(struct request *r)
+{
+	if (--r->publishing == 0)
+		(void)r->next.step(r);
+}
+
+static void
+states_shown(void *argument, const char *error)
+{
+	struct request *r = argument;
+
+	states_failed(r, error);
+	half_published(r);
+}
+
+static void
+events_sent(void *argument, const char *error, redisReply *const *replies)
+{
+	struct request *r = argument;
+
+	if (error != NULL)
+		log_event(SEVERITY_WARNING, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
+		    "[events] not published, but kept to be fetched: %s", error);
+	half_published(r);
+}
+
+outcome
+transition_publish(struct request *r, const char *what, const struct rows *rows, step_fn *next)
+{
+	struct valkey_batch *batch;
+
+	r->next.step = next;
+	r->call.what = what;
+	r->publishing = 1;
+	r->written_count = mirror_states_of(&r->arena, rows, &r->written);
+	if (r->written_count > 0) {
+		r->publishing++;
+		mirror_apply(r->worker->mirror, r->written, r->written_count, states_shown, r);
+	}
+	batch = valkey_batch_new(r->worker->valkey);
+	events_add(batch, rows);
+	events_add_wake(batch);
+	valkey_send(batch, events_sent, r);
 	return step_waiting_();
 }
 

@@ -20,13 +20,14 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/counters.h"
+#include "common/events.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "common/valkey.h"
 
-#define WATCH_PERIOD_MS    1000
-#define DEADLINE_PERIOD_MS 5000
-#define PG_RETRY_MS        200
+#define WATCH_PERIOD_MS 1000
+#define WAKE_DELAY_MS   10
+#define PG_RETRY_MS     200
 
 static const struct pg_statement statements[] = {
 #define STATEMENT(name, parameters, sql) { #name, sql, parameters },
@@ -34,7 +35,7 @@ static const struct pg_statement statements[] = {
 #undef STATEMENT
 };
 
-/* All passes, in the order in which they run when several are due. */
+/* The passes of the lease's holder, in the order in which they run when several are due. */
 struct pass {
 	bool (*run)(struct sweeper *);
 	int64_t period_ms;       /* 0: never */
@@ -73,6 +74,21 @@ on_valkey_state(void *argument, bool up)
 {
 	if (up)
 		((struct sweeper *)argument)->reseed_due = true;
+}
+
+/* Somebody has changed what is due. A burst of changes costs one look. */
+static void
+on_wake(void *argument, const char *channel, const char *payload, size_t length)
+{
+	struct sweeper *s = argument;
+
+	deadlines_look_within(s, WAKE_DELAY_MS);
+}
+
+static void
+on_wake_subscribed(void *argument)
+{
+	deadlines_look_within(argument, 0);
 }
 
 static void
@@ -141,6 +157,7 @@ int
 sweeper_main(const struct boot *boot)
 {
 	struct sweeper s;
+	struct valkey_subscriber *wakes;
 	struct event *term;
 	bool started;
 
@@ -149,6 +166,8 @@ sweeper_main(const struct boot *boot)
 	channel_on_tick(s.channel, on_tick, &s);
 	channel_on_catch_up(s.channel, on_catch_up, &s);
 	valkey_on_state(s.valkey, on_valkey_state, &s);
+	wakes = valkey_subscriber_new(s.base, s.dns, boot->config,
+	    (const char *const[]){ EVENTS_WAKE_CHANNEL }, 1, on_wake, on_wake_subscribed, &s);
 	term = evsignal_new(s.base, SIGTERM, on_term, &s);
 	if (!term || evsignal_add(term, NULL) != 0)
 		fatal("no signals");
@@ -160,6 +179,7 @@ sweeper_main(const struct boot *boot)
 		watch_drop_lease(&s);
 	}
 	event_free(term);
+	valkey_subscriber_free(wakes);
 	channel_free(s.channel);
 	sweeper_close(&s);
 	log_flush();
@@ -206,13 +226,25 @@ reseed_periodically(struct sweeper *s)
 	return reseed_and_log(s, (struct reseed_how){ .stamping = true, .orphans = true });
 }
 
+static int64_t
+sleep_ms(const struct sweeper *s, int64_t watch_due_ms)
+{
+	int64_t until_ms = watch_due_ms < s->deadlines_look_ms ? watch_due_ms
+							       : s->deadlines_look_ms;
+	int64_t left_ms = until_ms - clock_monotonic_ms();
+
+	return left_ms > 0 ? left_ms : 0;
+}
+
+/*
+ * Deadlines are not bound to the lease: they must be met while its holder is dying, too, and sweepers that act at
+ * once share the work.
+ */
 static void
 run(struct sweeper *s)
 {
 	const struct config *c = s->config;
 	struct pass passes[] = {
-		{ deadlines, DEADLINE_PERIOD_MS, &gauges.deadlines_success_timestamp_seconds,
-		    &gauges.deadlines_duration_milliseconds },
 		{ auto_offline, c->mitra_auto_offline_sweep_seconds * INT64_C(1000),
 		    &gauges.auto_offline_success_timestamp_seconds,
 		    &gauges.auto_offline_duration_milliseconds },
@@ -224,6 +256,8 @@ run(struct sweeper *s)
 		    &gauges.reseed_duration_milliseconds },
 	};
 	const size_t count = sizeof(passes) / sizeof(*passes);
+	struct pass deadlines_pass = { deadlines, 0, &gauges.deadlines_success_timestamp_seconds,
+		&gauges.deadlines_duration_milliseconds, 0 };
 	int64_t watch_due_ms = clock_monotonic_ms();
 
 	for (size_t i = 0; i < count; i++)
@@ -237,21 +271,22 @@ run(struct sweeper *s)
 			watch(s);
 		}
 		for (size_t i = 0; i < count && !s->stopping; i++)
-			if (now_ms >= passes[i].due_ms)
-				run_pass(s, &passes[i]);
-		sweeper_sleep(s, watch_due_ms - clock_monotonic_ms());
+			if (now_ms >= passes[i].due_ms) {
+				passes[i].due_ms = now_ms + passes[i].period_ms;
+				if (s->holds_lease)
+					run_pass(s, &passes[i]);
+			}
+		if (clock_monotonic_ms() >= s->deadlines_look_ms)
+			run_pass(s, &deadlines_pass);
+		sweeper_sleep(s, sleep_ms(s, watch_due_ms));
 	}
 }
 
-/* Without the lease only the clock of the pass goes on. */
 static void
 run_pass(struct sweeper *s, struct pass *pass)
 {
 	int64_t began_ms = clock_monotonic_ms();
 
-	pass->due_ms = began_ms + pass->period_ms;
-	if (!s->holds_lease)
-		return;
 	if (pass->run(s))
 		*pass->last_success = (uint64_t)clock_wall_ms() / 1000;
 	else

@@ -56,6 +56,8 @@ struct sweeper {
 	int64_t reseed_again_ms;
 	char seeded[96]; /* the line that the last reseed is worth */
 
+	int64_t deadlines_look_ms; /* monotonic: when to look for due sessions next */
+
 	int64_t clock_offset_ms; /* wall minus monotonic, when it was last looked at */
 	/* And it has changed: no stamp in the mirror means anything until everyone has a new one. */
 	bool clock_set;
@@ -125,6 +127,8 @@ void watch_drop_lease(struct sweeper *);
 bool auto_offline(struct sweeper *);
 bool heartbeats(struct sweeper *);
 bool deadlines(struct sweeper *);
+/* Has that pass run then, unless it is sooner anyway. */
+void deadlines_look_within(struct sweeper *, int64_t ms);
 
 /*
  * All zero is the plain one, which never makes anybody look fresh.

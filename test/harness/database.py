@@ -14,8 +14,8 @@ def connect(url):
     return connection
 
 
-# What a sweeper runs every few seconds whatever its settings are.
-BY_THE_CLOCK = "mitrad.sessions_settle"
+# What a sweeper runs every second whatever its settings are.
+BY_THE_CLOCK = "mitrad.sessions_"
 
 
 class Statements:
