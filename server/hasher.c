@@ -50,7 +50,7 @@ struct hasher {
 	pthread_mutex_t mutex; /* guards all that follows */
 	pthread_cond_t work;   /* `waiting` or `ending` has changed */
 	struct job_list waiting, finished;
-	bool ending;
+	bool ending; /* set by the loop, and only by it */
 };
 
 static void *hasher_thread(void *);
@@ -82,6 +82,16 @@ list_take(struct job_list *list)
 	if (list->first == NULL)
 		list->last = &list->first;
 	return job;
+}
+
+/* All of it, to be taken from and not added to; what stays behind is empty. */
+static struct job_list
+list_take_all(struct job_list *list)
+{
+	struct job_list taken = *list;
+
+	list_clear(list);
+	return taken;
 }
 
 struct hasher *
@@ -211,13 +221,24 @@ job_free(struct job *job)
 	free(job);
 }
 
+/* It goes to where the finished ones go, for the loop to call back. */
+static void
+job_refuse(struct hasher *hasher, struct job *job, enum hasher_status status)
+{
+	job->status = status;
+	job_hand_back(hasher, job);
+}
+
 static void
 job_submit(struct hasher *hasher, struct job *job)
 {
+	if (hasher->ending) {
+		job_refuse(hasher, job, HASHER_ENDED);
+		return;
+	}
 	if (!hasher->started && !thread_start(hasher)) {
 		log_error("no thread for passwords can be started");
-		job->status = HASHER_FAILED;
-		job_hand_back(hasher, job);
+		job_refuse(hasher, job, HASHER_FAILED);
 		return;
 	}
 	pthread_mutex_lock(&hasher->mutex);
@@ -249,6 +270,13 @@ hasher_make(struct hasher *hasher, const char *password, hasher_done_fn *done, v
 }
 
 static void
+job_call_back(struct job *job, enum hasher_status status)
+{
+	job->done(job->argument, status, job->matches, job->hash);
+	job_free(job);
+}
+
+static void
 jobs_finished(evutil_socket_t fd, short what, void *argument)
 {
 	struct hasher *hasher = argument;
@@ -260,39 +288,37 @@ jobs_finished(evutil_socket_t fd, short what, void *argument)
 		return;
 	/* The callbacks may submit more; so the list is taken away from the thread first. */
 	pthread_mutex_lock(&hasher->mutex);
-	finished = hasher->finished;
-	list_clear(&hasher->finished);
+	finished = list_take_all(&hasher->finished);
 	pthread_mutex_unlock(&hasher->mutex);
-	while ((job = finished.first) != NULL) {
-		finished.first = job->following;
-		job->done(job->argument, job->status, job->matches, job->hash);
-		job_free(job);
-	}
+	while ((job = list_take(&finished)) != NULL)
+		job_call_back(job, job->status);
 }
 
-static void
-jobs_end(struct job_list *list)
+void
+hasher_close(struct hasher *hasher)
 {
+	struct job_list waiting;
 	struct job *job;
 
-	while ((job = list_take(list)) != NULL) {
-		job->done(job->argument, HASHER_ENDED, false, NULL);
-		job_free(job);
-	}
+	pthread_mutex_lock(&hasher->mutex);
+	hasher->ending = true;
+	waiting = list_take_all(&hasher->waiting);
+	pthread_cond_signal(&hasher->work);
+	pthread_mutex_unlock(&hasher->mutex);
+	while ((job = list_take(&waiting)) != NULL)
+		job_refuse(hasher, job, HASHER_ENDED);
 }
 
 void
 hasher_free(struct hasher *hasher)
 {
-	if (hasher->started) {
-		pthread_mutex_lock(&hasher->mutex);
-		hasher->ending = true;
-		pthread_cond_signal(&hasher->work);
-		pthread_mutex_unlock(&hasher->mutex);
+	struct job *job;
+
+	hasher_close(hasher);
+	if (hasher->started)
 		pthread_join(hasher->thread, NULL);
-	}
-	jobs_end(&hasher->finished);
-	jobs_end(&hasher->waiting);
+	while ((job = list_take(&hasher->finished)) != NULL)
+		job_call_back(job, HASHER_ENDED);
 	event_free(hasher->finished_event);
 	close(hasher->finished_fd);
 	pthread_cond_destroy(&hasher->work);

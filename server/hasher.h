@@ -21,7 +21,7 @@ struct hasher;
 enum hasher_status {
 	HASHER_DONE,
 	HASHER_FAILED, /* no memory or randomness was to be had */
-	HASHER_ENDED,  /* hasher_free() came first */
+	HASHER_ENDED,  /* hasher_close() came first */
 };
 
 /* `matches` is of hasher_verify(), `hash` of hasher_make() and borrowed until the callback returns. */
@@ -29,9 +29,11 @@ typedef void hasher_done_fn(void *argument, enum hasher_status, bool matches, co
 
 /* After the fork. */
 struct hasher *hasher_new(struct event_base *);
+/* Nothing is begun any more: what waits, and what still comes, ends as HASHER_ENDED, in the event loop as ever. */
+void hasher_close(struct hasher *);
 /*
- * Jobs that wait end as HASHER_ENDED; one that runs is waited for, some tenths of a second, and ends
- * so too.  The callbacks run in here and must not submit anything.
+ * Waits for the job that runs, some tenths of a second.  What has not been called back ends as
+ * HASHER_ENDED in here; such a callback must not submit anything.
  */
 void hasher_free(struct hasher *);
 

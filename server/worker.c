@@ -221,7 +221,8 @@ term_received(evutil_socket_t fd, short what, void *argument)
 {
 	struct worker *worker = argument;
 	int64_t patience_ms = worker->config->shutdown_grace_seconds * INT64_C(1000) * 9 / 10;
-	struct timeval patience = clock_timeval(patience_ms);
+	/* libevent's clock is the coarse one, some milliseconds behind ours. */
+	struct timeval patience = clock_timeval(patience_ms + 20);
 
 	worker->draining = true;
 	worker->drain_until_ms = clock_monotonic_ms() + patience_ms;
@@ -277,8 +278,8 @@ anybody_waits(const struct worker *worker)
 }
 
 /*
- * The grace is nearly over.  What a server was asked has failed now; the chains that waited for it go to
- * their ends, while both clients still exist for them to ask, and the answers to the sockets.
+ * The grace is nearly over.  What a server or the hasher was asked has failed now; the chains that waited for
+ * it go to their ends, while all of them still exist for them to ask, and the answers to the sockets.
  */
 static void
 worker_give_up(struct worker *worker)
@@ -287,6 +288,7 @@ worker_give_up(struct worker *worker)
 			   worker->config->shutdown_grace_seconds * INT64_C(1000) / 20;
 	struct timeval pause = clock_timeval(20);
 
+	hasher_close(worker->hasher);
 	valkey_close(worker->valkey);
 	pg_close(worker->pg);
 	while (anybody_waits(worker) && clock_monotonic_ms() < until_ms) {
