@@ -84,6 +84,17 @@ typedef void valkey_subscribed_fn(void *argument);
 struct valkey_subscriber *valkey_subscriber_new(struct event_base *, struct evdns_base *,
     const struct config *, const char *const *channels, size_t count, valkey_message_fn *,
     valkey_subscribed_fn *, void *argument);
+/*
+ * More channels come and go while it listens; they may not be among those it was made with.  Nothing of them is remembered
+ * for the next connection: whoever wants them still adds them again when `subscribed` is called.  `confirmed` is called
+ * when the server has said that it will send what is published from now on.
+ */
+typedef void valkey_confirmed_fn(void *argument, const char *channel);
+void valkey_subscriber_on_confirmed(struct valkey_subscriber *, valkey_confirmed_fn *);
+bool valkey_subscriber_listens(const struct valkey_subscriber *);
+/* Only while it listens; from its callbacks too. */
+void valkey_subscriber_add(struct valkey_subscriber *, const char *channel);
+void valkey_subscriber_remove(struct valkey_subscriber *, const char *channel);
 /* Not from one of its callbacks. */
 void valkey_subscriber_free(struct valkey_subscriber *);
 

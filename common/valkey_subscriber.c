@@ -5,9 +5,13 @@
  * (who may have missed what was published in between), then messages.  Silence is the normal state
  * here, so a PING every 5 s tells it from a connection into nowhere; whatever arrives in time after
  * it counts as the answer.
+ *
+ * Channels that come and go later are the owner's to remember.  Their SUBSCRIBE and UNSUBSCRIBE expect an answer as a
+ * PING does, and are counted until it is there, so that a confirmation which nobody asked for still shows a broken stream.
  */
 #include "common/valkey.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,14 +32,15 @@ enum state {
 	UNCONNECTED,
 	SUBSCRIBING, /* the timer is the deadline of the confirmations */
 	LISTENING,   /* the timer is the next PING */
-	PINGED,      /* the timer is the deadline of whatever arrives */
+	PINGED,      /* the timer is the deadline of whatever arrives after a command */
 };
 
 struct valkey_subscriber {
 	struct valkey_link *link;
 	struct event *timer;
 	enum state state;
-	size_t confirmed; /* channels */
+	size_t confirmed; /* channels that it was made with */
+	size_t changes;   /* channels added or removed, and not yet confirmed */
 	bool lost_logged; /* since it last listened */
 
 	char **channels;
@@ -45,6 +50,7 @@ struct valkey_subscriber {
 
 	valkey_message_fn *message;
 	valkey_subscribed_fn *subscribed;
+	valkey_confirmed_fn *channel_confirmed; /* may be NULL */
 	void *argument;
 };
 
@@ -55,6 +61,7 @@ static void take_reply(struct valkey_subscriber *, const redisReply *);
 static void confirm(struct valkey_subscriber *);
 static void timer_fired(evutil_socket_t, short what, void *);
 static void ping(struct valkey_subscriber *);
+static void take_change(struct valkey_subscriber *, const redisReply *);
 static void copy_channels(struct valkey_subscriber *, const char *const *channels, size_t count);
 static void arm(struct valkey_subscriber *, int64_t ms);
 
@@ -115,7 +122,7 @@ link_ready(void *argument)
 	valkey_link_write(s->link, command);
 	evbuffer_free(command);
 	s->state = SUBSCRIBING;
-	s->confirmed = 0;
+	s->confirmed = s->changes = 0;
 	arm(s, valkey_link_patience_ms(s->link));
 }
 
@@ -144,6 +151,15 @@ is_kind(const redisReply *reply, const char *kind, size_t elements)
 	       strcmp(reply->element[0]->str, kind) == 0;
 }
 
+/* Of a channel that was added or removed later. */
+static bool
+is_change(const struct valkey_subscriber *s, const redisReply *reply)
+{
+	return s->changes > 0 &&
+	       (is_kind(reply, "subscribe", 3) || is_kind(reply, "unsubscribe", 3)) &&
+	       reply->element[1]->type == REDIS_REPLY_STRING;
+}
+
 static void
 take_reply(struct valkey_subscriber *s, const redisReply *reply)
 {
@@ -153,6 +169,8 @@ take_reply(struct valkey_subscriber *s, const redisReply *reply)
 		    reply->element[2]->len);
 	else if (is_kind(reply, "subscribe", 3) && s->state == SUBSCRIBING)
 		confirm(s);
+	else if (is_change(s, reply))
+		take_change(s, reply);
 	else if (is_kind(reply, "pong", 2))
 		return;
 	else if (reply->type == REDIS_REPLY_ERROR)
@@ -175,6 +193,14 @@ confirm(struct valkey_subscriber *s)
 }
 
 static void
+take_change(struct valkey_subscriber *s, const redisReply *reply)
+{
+	s->changes--;
+	if (s->channel_confirmed != NULL && is_kind(reply, "subscribe", 3))
+		s->channel_confirmed(s->argument, reply->element[1]->str);
+}
+
+static void
 timer_fired(evutil_socket_t fd, short what, void *argument)
 {
 	struct valkey_subscriber *s = argument;
@@ -183,22 +209,59 @@ timer_fired(evutil_socket_t fd, short what, void *argument)
 		ping(s);
 	else
 		valkey_link_drop(s->link, "no answer to %s within %lld ms",
-		    s->state == PINGED ? "PING" : "SUBSCRIBE",
+		    s->state == PINGED && s->changes == 0 ? "PING" : "SUBSCRIBE",
 		    (long long)valkey_link_patience_ms(s->link));
+}
+
+/* One command, and the deadline by which something must have come back. */
+static void
+say(struct valkey_subscriber *s, const char *command, const char *channel)
+{
+	struct evbuffer *buffer = evbuffer_new();
+
+	if (buffer == NULL)
+		fatal("out of memory");
+	valkey_resp_command(buffer, command, channel, NULL);
+	valkey_link_write(s->link, buffer);
+	evbuffer_free(buffer);
+	if (s->state == LISTENING) {
+		s->state = PINGED;
+		arm(s, valkey_link_patience_ms(s->link));
+	}
 }
 
 static void
 ping(struct valkey_subscriber *s)
 {
-	struct evbuffer *command = evbuffer_new();
+	say(s, "PING", NULL);
+}
 
-	if (command == NULL)
-		fatal("out of memory");
-	valkey_resp_command(command, "PING", NULL);
-	valkey_link_write(s->link, command);
-	evbuffer_free(command);
-	s->state = PINGED;
-	arm(s, valkey_link_patience_ms(s->link));
+void
+valkey_subscriber_on_confirmed(struct valkey_subscriber *s, valkey_confirmed_fn *confirmed)
+{
+	s->channel_confirmed = confirmed;
+}
+
+bool
+valkey_subscriber_listens(const struct valkey_subscriber *s)
+{
+	return s->state == LISTENING || s->state == PINGED;
+}
+
+void
+valkey_subscriber_add(struct valkey_subscriber *s, const char *channel)
+{
+	assert(valkey_subscriber_listens(s));
+	s->changes++;
+	say(s, "SUBSCRIBE", channel);
+}
+
+void
+valkey_subscriber_remove(struct valkey_subscriber *s, const char *channel)
+{
+	assert(valkey_subscriber_listens(s));
+	s->changes++;
+	say(s, "UNSUBSCRIBE", channel);
 }
 
 static void

@@ -140,6 +140,83 @@ TEST("a quiet subscriber stays subscribed")
 	stop();
 }
 
+/* The channels that were confirmed after the first ones. */
+static int confirmations;
+static char last_confirmed[64];
+
+static void
+channel_confirmed(void *argument, const char *channel)
+{
+	confirmations++;
+	snprintf(last_confirmed, sizeof(last_confirmed), "%s", channel);
+}
+
+TEST("channels come and go while it listens")
+{
+	struct valkey_subscriber *subscriber;
+
+	start();
+	subscriber = subscribe(server.port);
+	valkey_subscriber_on_confirmed(subscriber, channel_confirmed);
+	confirmations = 0;
+	CHECK(!valkey_subscriber_listens(subscriber));
+	WAIT_UNTIL(valkey_subscriber_listens(subscriber));
+	valkey_subscriber_add(subscriber, "user:mitra:1");
+	valkey_subscriber_add(subscriber, "user:mitra:2");
+	WAIT_UNTIL(confirmations == 2);
+	CHECK_TEXT(last_confirmed, "user:mitra:2");
+	CHECK_TEXT(fixture_ask(admin, "PUBLISH", "user:mitra:1", "x", NULL), "1");
+	WAIT_UNTIL(messages == 1);
+	CHECK_TEXT(last_channel, "user:mitra:1");
+	valkey_subscriber_remove(subscriber, "user:mitra:1");
+	valkey_subscriber_remove(subscriber, "user:mitra:1");
+	valkey_subscriber_add(subscriber, "user:mitra:3");
+	WAIT_UNTIL(confirmations == 3);
+	CHECK_TEXT(fixture_ask(admin, "PUBLISH", "user:mitra:1", "x", NULL), "0");
+	CHECK_TEXT(fixture_ask(admin, "PUBLISH", "user:mitra:3", "x", NULL), "1");
+	WAIT_UNTIL(messages == 2);
+	CHECK_NUMBER(subscriptions, 1);
+	valkey_subscriber_free(subscriber);
+	stop();
+}
+
+TEST("the next connection knows the first channels only")
+{
+	struct valkey_subscriber *subscriber;
+
+	start();
+	subscriber = subscribe(server.port);
+	valkey_subscriber_on_confirmed(subscriber, channel_confirmed);
+	confirmations = 0;
+	WAIT_UNTIL(subscriptions == 1);
+	valkey_subscriber_add(subscriber, "user:mitra:1");
+	WAIT_UNTIL(confirmations == 1);
+	CHECK_TEXT(fixture_ask(admin, "CLIENT", "KILL", "TYPE", "pubsub", NULL), "1");
+	WAIT_UNTIL(subscriptions == 2);
+	CHECK_NUMBER(confirmations, 1);
+	CHECK_TEXT(fixture_ask(admin, "PUBLISH", "user:mitra:1", "x", NULL), "0");
+	CHECK_TEXT(fixture_ask(admin, "PUBLISH", "dashboard", "x", NULL), "1");
+	valkey_subscriber_free(subscriber);
+	stop();
+}
+
+TEST("an added channel that is not confirmed in time shows a connection into nowhere")
+{
+	struct valkey_subscriber *subscriber;
+
+	start();
+	subscriber = subscribe(server.port);
+	WAIT_UNTIL(subscriptions == 1);
+	kill(server.pid, SIGSTOP);
+	valkey_subscriber_add(subscriber, "user:mitra:1");
+	WAIT_UNTIL(fixture_logged("no answer to SUBSCRIBE within 1000 ms") == 1);
+	CHECK(!valkey_subscriber_listens(subscriber));
+	kill(server.pid, SIGCONT);
+	WAIT_UNTIL(subscriptions == 2);
+	valkey_subscriber_free(subscriber);
+	stop();
+}
+
 #define CONFIRMED "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
 
 /*
