@@ -164,7 +164,7 @@ typedef void mirror_text_fn(void *argument, const char *error, const char *text)
 void mirror_heartbeat_of(struct mirror *, const char *id, mirror_text_fn *, void *argument);
 
 /*
- * The beacon's JSON, {"available":true,"count":12}: the cluster's snapshot, recomputed by one process of
+ * The beacon's JSON, {"available":true,"count":12,"as_of":"2026-…"}: the cluster's snapshot, recomputed by one process of
  * the cluster when it has expired, while the others wait for it.  Any number of callers in one process cost
  * one flight.
  */

@@ -25,7 +25,7 @@
 #define LOCK          "mirror:snapshot:lock"
 #define LOCK_MS       1000
 #define LOOK_AGAIN_MS 20
-#define SNAPSHOT_SIZE 64
+#define SNAPSHOT_SIZE 128
 
 /*
  * KEYS: snapshot, changes, lock. ARGV: text, or "" to release the lock only; changes that it has seen;
@@ -101,13 +101,15 @@ look(struct mirror *mirror)
 static const char *
 kept_text(const redisReply *reply)
 {
-	static const char beginning[] = "{\"available\":";
+	static const char yes[] = "{\"available\":true,\"count\":";
+	static const char no[] = "{\"available\":false,\"count\":0,";
 	const char *text = mirror_reply_text(reply);
 
-	if (text && strncmp(text, beginning, sizeof(beginning) - 1) == 0 &&
-	    strlen(text) < SNAPSHOT_SIZE && text[strlen(text) - 1] == '}')
-		return text;
-	return NULL;
+	if (!text || strlen(text) >= SNAPSHOT_SIZE || text[strlen(text) - 1] != '}')
+		return NULL;
+	return strncmp(text, yes, sizeof(yes) - 1) == 0 || strncmp(text, no, sizeof(no) - 1) == 0
+		   ? text
+		   : NULL;
 }
 
 static void
@@ -184,10 +186,11 @@ recomputed(void *argument, const char *error, const struct mirror_available *ava
     size_t count, const struct mirror_totals *totals)
 {
 	struct mirror *mirror = argument;
-	char text[SNAPSHOT_SIZE];
+	char now[CLOCK_ISO_SIZE], text[SNAPSHOT_SIZE];
 
-	snprintf(text, sizeof(text), "{\"available\":%s,\"count\":%zu}", count ? "true" : "false",
-	    count);
+	clock_iso(clock_wall_ms(), now);
+	snprintf(text, sizeof(text), "{\"available\":%s,\"count\":%zu,\"as_of\":\"%s\"}",
+	    count ? "true" : "false", count, now);
 	store(mirror, error ? "" : text);
 	end(mirror, error, error ? NULL : text);
 }

@@ -45,6 +45,7 @@ beacon_counted(struct request *r, const struct rows *rows)
 	json_object(writer);
 	json_put_boolean(writer, "available", count > 0);
 	json_put_integer(writer, "count", count);
+	json_put_string(writer, "as_of", rows_text(rows, "as_of"));
 	json_close(writer);
 	return reply_json(r, 200, json_text(writer, NULL));
 }

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -36,7 +37,7 @@ def available(ask):
 def beacon(mitrad):
     def beacon():
         answer = mitrad.get(BEACON)
-        assert answer.status == 200 and answer.json.keys() == {"available", "count"}
+        assert answer.status == 200 and answer.json.keys() == {"available", "count", "as_of"}
         assert answer.json["available"] == (answer.json["count"] > 0)
         return answer.json["count"]
 
@@ -82,6 +83,20 @@ def test_the_beacon_is_an_answer_that_is_kept_for_ten_seconds(mitrad, mirror):
     assert 0 < mirror.pttl("availability:snapshot") <= 10_000
 
 
+def test_the_beacon_says_when_it_was_computed(mitrad, mirror):
+    def at(answer):
+        return datetime.strptime(answer["as_of"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+
+    mirror.delete("availability:snapshot")
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
+    first = mitrad.get(BEACON).json
+    assert before <= at(first) <= datetime.now(timezone.utc)
+    assert mitrad.get(BEACON).json == first
+    mirror.delete("availability:snapshot")
+    assert at(mitrad.get(BEACON).json) > at(first)
+    wait_until(lambda: mirror.exists("availability:snapshot"), 5, "its store, which nobody waited for")
+
+
 def test_the_beacon_is_read_from_what_is_kept(mitrad, mirror):
     mirror.set("availability:snapshot", '{"available":true,"count":4711}', ex=10)
     assert [mitrad.get(BEACON).json["count"] for _ in range(5)] == [4711] * 5
@@ -96,8 +111,9 @@ def test_nonsense_in_place_of_what_is_kept_is_replaced(mitrad, beacon, mirror, n
     right = beacon()
     mirror.set("availability:snapshot", nonsense)
     assert beacon() == right
-    kept = json.dumps({"available": right > 0, "count": right}, separators=(",", ":"))
-    wait_until(lambda: mirror.get("availability:snapshot") == kept, 5, "the right snapshot")
+    wait_until(lambda: mirror.get("availability:snapshot") != nonsense, 5, "the right snapshot")
+    kept = json.loads(mirror.get("availability:snapshot"))
+    assert (kept["available"], kept["count"]) == (right > 0, right)
 
 
 def test_a_beacon_poll_costs_postgresql_no_statement(beacon, mirror, database, online_mitra):
@@ -177,7 +193,8 @@ def test_a_mirror_larger_than_one_question_is_listed_whole(mitrad_factory, valke
     mitrad = mitrad_factory(DATABASE_URL=database.url, VALKEY_URL=valkey.url)
     answer = mitrad.internal.get("/internal/availability", token=operator_token).json
     assert answer["source"] == "valkey" and len({mitra["id"] for mitra in answer["mitras"]}) == 2500
-    assert mitrad.get(BEACON).json == {"available": True, "count": 2500}
+    answer = mitrad.get(BEACON).json
+    assert (answer["available"], answer["count"]) == (True, 2500)
     mitrad.stop()
     database.drop()
 

@@ -76,7 +76,7 @@ def test_under_churn_it_is_recomputed_a_few_times_a_second(mirror, mitrad_factor
 
 def test_a_change_is_seen_within_a_moment(mirror, mitrad_factory, online_mitra):
     instance = mitrad_factory(arrangement=CALM)
-    assert instance.get(BEACON).json == {"available": False, "count": 0}
+    assert instance.get(BEACON).json["count"] == 0
     mitras = []
 
     for count in range(1, 5):
@@ -90,10 +90,10 @@ def test_a_change_is_seen_within_a_moment(mirror, mitrad_factory, online_mitra):
 def test_a_snapshot_lives_for_ten_seconds_and_the_lock_is_given_back(mirror, mitrad_factory):
     instance = mitrad_factory(arrangement=CALM)
 
-    instance.get(BEACON)
+    answer = instance.get(BEACON).text
 
     wait_until(lambda: mirror.keys.exists("availability:snapshot"), what="its store, which nobody waited for")
-    assert mirror.keys.get("availability:snapshot") == '{"available":false,"count":0}'
+    assert mirror.keys.get("availability:snapshot") == answer
     assert 9000 < mirror.keys.pttl("availability:snapshot") <= 10000
     assert not mirror.keys.exists("mirror:snapshot:lock")
 
@@ -120,7 +120,7 @@ def test_a_holder_of_the_lock_who_died_costs_a_second(mirror, mitrad_factory):
     mirror.keys.set("mirror:snapshot:lock", "somebody who is dead", px=60000)
 
     began = time.monotonic()
-    assert instance.get(BEACON).json == {"available": False, "count": 0}
+    assert instance.get(BEACON).json["count"] == 0
     assert 0.9 < time.monotonic() - began < 3
     wait_until(lambda: mirror.keys.exists("availability:snapshot"), what="its store, which nobody waited for")
 
