@@ -3,6 +3,7 @@
  */
 #include "server/request.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "common/log.h"
 #include "common/utf8.h"
 #include "server/hasher.h"
+#include "server/event_waits.h"
 
 /* One wrong thing in the query or the body. */
 struct fault {
@@ -63,6 +65,8 @@ request_new(struct worker *worker, struct evhttp_request *http, enum boot_listen
 void
 request_free(struct request *r)
 {
+	if (r->event_wait != NULL)
+		event_wait_end(r->event_wait);
 	r->worker->requests_pending--;
 	if (r->has_place)
 		hasher_leave_place(r->worker->hasher);
@@ -184,6 +188,24 @@ request_query_flag(struct request *r, const char *name)
 		return value;
 	request_fault(r, name, "must be true or false");
 	return NULL;
+}
+
+const char *
+request_query_number(struct request *r, const char *name, const char *otherwise, int64_t most)
+{
+	const char *value = request_query(r, name, 20);
+	char *end;
+	long long number;
+
+	if (value == NULL)
+		return otherwise;
+	errno = 0;
+	number = strtoll(value, &end, 10);
+	if (*value >= '0' && *value <= '9' && *end == '\0' && errno == 0 && number <= most)
+		return value;
+	request_fault(
+	    r, name, arena_printf(&r->arena, "must be a number from 0 to %lld", (long long)most));
+	return otherwise;
 }
 
 const char *

@@ -19,6 +19,7 @@
 #include "server/step.h"
 #include "server/worker.h"
 
+struct event_wait;
 struct evhttp_request;
 struct fault;
 struct route;
@@ -79,8 +80,9 @@ struct request {
 	int publishing;              /* batches of transition_publish() that are under way */
 	struct mirror_totals totals; /* kept by one step for a later one */
 	bool totals_known;
-	bool has_place;          /* in the queue of passwords */
-	struct request *sharing; /* the next one in the same flight or batch */
+	bool has_place;                /* in the queue of passwords */
+	struct event_wait *event_wait; /* NULL: it does not wait for events */
+	struct request *sharing;       /* the next one in the same flight or batch */
 
 	char id[REQUEST_ID_SIZE];
 	char trace[TRACE_SIZE]; /* the load balancer's trace id, "" if it sent none */
@@ -107,6 +109,10 @@ const char *request_query(struct request *, const char *name, size_t longest);
 const char *request_query_flag(struct request *, const char *name);
 /* The parameter `limit`, 1 to `most`; `otherwise` if it is not there. */
 const char *request_query_limit(struct request *, const char *otherwise, int most);
+
+/* A whole number from 0 to `most`, as it was written; `otherwise` if it is not there. */
+const char *
+request_query_number(struct request *, const char *name, const char *otherwise, int64_t most);
 
 /* The faults that were found so far, as the JSON array of contract section 4 (`errors`); NULL if there are none. */
 const char *request_faults(struct request *);

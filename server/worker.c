@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include <event2/dns.h>
@@ -27,6 +28,7 @@
 #include "common/pg.h"
 #include "common/valkey.h"
 #include "server/dispatch.h"
+#include "server/event_waits.h"
 #include "server/framing.h"
 #include "server/hasher.h"
 #include "server/app_config.h"
@@ -63,20 +65,32 @@ worker_main(const struct boot *boot)
 }
 
 static void
-config_invalidated(void *argument, const char *channel, const char *payload, size_t length)
+message_arrived(void *argument, const char *channel, const char *payload, size_t length)
 {
 	struct worker *worker = argument;
 
-	app_config_reload(worker->app_config);
+	if (strncmp(channel, "user:", 5) == 0)
+		event_waits_message(worker->event_waits, channel);
+	else
+		app_config_reload(worker->app_config);
 }
 
 /* What was published while we were not subscribed is lost, so we read again whatever it may have been. */
 static void
-config_subscribed(void *argument)
+subscribed(void *argument)
 {
 	struct worker *worker = argument;
 
 	app_config_reload(worker->app_config);
+	event_waits_subscribed(worker->event_waits);
+}
+
+static void
+channel_confirmed(void *argument, const char *channel)
+{
+	struct worker *worker = argument;
+
+	event_waits_confirmed(worker->event_waits, channel);
 }
 
 static void
@@ -89,6 +103,7 @@ gauges_set(void *argument)
 		if (worker->framing[kind] != NULL)
 			gauges.http_connections += framing_connections(worker->framing[kind]);
 	gauges.http_in_flight = worker->requests_pending;
+	gauges.event_waits = event_waits_count(worker->event_waits);
 	gauges.pg_up = pg_is_up(worker->pg);
 	gauges.pg_pending = pg_pending(worker->pg);
 	gauges.valkey_up = valkey_is_up(worker->valkey);
@@ -127,8 +142,10 @@ worker_connect(struct worker *worker)
 	worker->beats = beats_new(worker);
 	worker->hasher = hasher_new(worker->base);
 	worker->app_config = app_config_new(worker);
-	worker->subscriber = valkey_subscriber_new(worker->base, worker->dns, config, channels, 1,
-	    config_invalidated, config_subscribed, worker);
+	worker->event_waits = event_waits_new(worker);
+	worker->subscriber = valkey_subscriber_new(
+	    worker->base, worker->dns, config, channels, 1, message_arrived, subscribed, worker);
+	valkey_subscriber_on_confirmed(worker->subscriber, channel_confirmed);
 }
 
 static void
@@ -213,6 +230,7 @@ second_passed(evutil_socket_t fd, short what, void *argument)
 
 	if (worker->serves_public && !worker->draining)
 		mirror_listen(worker->mirror);
+	event_waits_tick(worker->event_waits);
 	worker->was_up |= pg_is_up(worker->pg) || valkey_is_up(worker->valkey);
 }
 
@@ -230,6 +248,7 @@ term_received(evutil_socket_t fd, short what, void *argument)
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
 			framing_drain(worker->framing[kind]);
+	event_waits_drain(worker->event_waits);
 }
 
 static bool
@@ -314,6 +333,7 @@ worker_close(struct worker *worker)
 {
 	channel_free(worker->channel);
 	valkey_subscriber_free(worker->subscriber);
+	worker->subscriber = NULL; /* so who still waits for an event leaves without a word to it */
 	http_client_free(worker->http_client);
 	valkey_free(worker->valkey);
 	pg_free(worker->pg);
@@ -326,6 +346,7 @@ worker_close(struct worker *worker)
 	app_config_free(worker->app_config);
 	free(worker->flights);
 	free(worker->beats);
+	event_waits_free(worker->event_waits);
 	token_keys_free(worker->token_keys);
 	proxies_free(worker->proxies);
 	rate_limiter_free(worker->rate_limiter);

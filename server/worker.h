@@ -25,6 +25,7 @@ struct app_config;
 struct token_keys;
 struct flight;
 struct beats;
+struct event_waits;
 struct http_client;
 struct otp_message;
 struct otp_sender;
@@ -53,9 +54,10 @@ struct worker {
 	struct http_client *http_client;     /* to other services */
 	const struct otp_sender *otp_sender; /* NULL: no codes are sent here */
 	struct otp_message *deliveries;      /* codes on their way; owned by otp_delivery.c */
-	struct flight *flights; /* reads that many requests share, by enum flight_kind */
-	struct beats *beats;    /* heartbeats on their way to the truth */
-	struct hasher *hasher;  /* passwords */
+	struct flight *flights;          /* reads that many requests share, by enum flight_kind */
+	struct beats *beats;             /* heartbeats on their way to the truth */
+	struct event_waits *event_waits; /* who waits for his next event */
+	struct hasher *hasher;           /* passwords */
 	struct evhttp *http[LISTENER_KINDS];     /* NULL: not served here */
 	struct framing *framing[LISTENER_KINDS]; /* the gate before it */
 	size_t requests_pending;                 /* dispatched and not yet replied to */
