@@ -45,7 +45,8 @@ cors_headers(struct request *r, const char *origin)
 	r->origin_allowed = true;
 	reply_header(r, "Access-Control-Allow-Origin", origin);
 	reply_header(r, "Access-Control-Allow-Credentials", "true");
-	reply_header(r, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+	reply_header(r, "Access-Control-Expose-Headers",
+	    "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy");
 }
 
 void

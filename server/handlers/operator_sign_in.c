@@ -6,8 +6,10 @@
  */
 #include "common/config.h"
 #include "common/pg.h"
+#include "server/client_address.h"
 #include "server/cookie.h"
 #include "server/cors.h"
+#include "server/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
@@ -36,6 +38,7 @@ signed_in(struct request *r, const struct rows *rows, const char *refresh_token)
  * The attempt is counted before the password is checked, so it must not be begun if there is no place to
  * check it at.  An address that nobody has takes the same way, and the same time, to the same answer.
  */
+static step_fn login_admitted;
 static rows_fn attempt_counted;
 static flag_fn password_known;
 static rows_fn login_finished;
@@ -45,6 +48,12 @@ operator_login(struct request *r)
 {
 	if (cors_foreign(r))
 		return foreign_refused(r);
+	return rate_limit(r, RATE_LOGIN, client_network(r), login_admitted);
+}
+
+static outcome
+login_admitted(struct request *r)
+{
 	if (!password_place(r))
 		return password_place_refused(r);
 	return db_call(r, SQL_OPERATOR_LOGIN_BEGIN, ARGS(body_text(r, "email")), attempt_counted);
@@ -80,15 +89,22 @@ login_finished(struct request *r, const struct rows *rows)
 }
 
 /* POST /internal/auth/refresh: a new access token, and the successor of the cookie. */
+static step_fn refresh_admitted;
 static rows_fn cookie_exchanged;
 
 outcome
 operator_refresh(struct request *r)
 {
-	const char *token = cookie_read(r);
-
 	if (cors_foreign(r))
 		return foreign_refused(r);
+	return rate_limit(r, RATE_REFRESH, client_network(r), refresh_admitted);
+}
+
+static outcome
+refresh_admitted(struct request *r)
+{
+	const char *token = cookie_read(r);
+
 	if (token == NULL)
 		return reply_problem(
 		    r, PROBLEM_REFRESH_INVALID, "There is no refresh token; sign in.");
@@ -102,16 +118,23 @@ cookie_exchanged(struct request *r, const struct rows *rows)
 }
 
 /* POST /internal/auth/logout: the session of the access token, and that of the cookie, which is the same as a rule. */
+static step_fn logout_admitted;
 static rows_fn session_ended;
 
 outcome
 operator_logout(struct request *r)
 {
+	if (cors_foreign(r))
+		return foreign_refused(r);
+	return rate_limit(r, RATE_REFRESH, client_network(r), logout_admitted);
+}
+
+static outcome
+logout_admitted(struct request *r)
+{
 	const char *token = cookie_read(r);
 	char hash[REFRESH_HASH_SIZE];
 
-	if (cors_foreign(r))
-		return foreign_refused(r);
 	refresh_token_hash(token == NULL ? "" : token, hash);
 	return db_call(
 	    r, SQL_OPERATOR_LOGOUT, ARGS(request_session(r), request_keep(r, hash)), session_ended);

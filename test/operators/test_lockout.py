@@ -155,3 +155,20 @@ def test_what_was_typed_instead_of_an_address_is_not_stored(mitrad, database):
     attempt(mitrad, "my-secret-password@oops")
     for row in database.rows("SELECT * FROM login_strangers"):
         assert "oops" not in str(bytes(row["email_hash"]))
+
+
+def test_one_address_may_try_only_so_often_and_that_is_no_failure(mitrad, make_operator, database, set_config, until):
+    set_config(rate_login_per_minute=3)
+    operator = make_operator()
+
+    def tried(password):
+        return mitrad.internal.post(LOGIN, json={"email": operator.email, "password": password})
+
+    # Both workers learn of the limit in a moment, and then it is one for both.
+    limited = until(lambda: (answer := tried(operator.password)).code == "RATE_LIMITED" and answer, what="the limit")
+    assert problem_of(limited, 429, "RATE_LIMITED")["retry_after_seconds"] >= 1
+    assert {"ratelimit", "ratelimit-policy"} <= limited.headers.keys()
+    guesses = [tried("a guess").code for _ in range(4)]
+    assert set(guesses) <= {"RATE_LIMITED", "BAD_CREDENTIALS"} and "RATE_LIMITED" in guesses
+    failed = "SELECT failed_login_count FROM control_center_users WHERE id = %s"
+    assert database.value(failed, operator.id) == guesses.count("BAD_CREDENTIALS")
