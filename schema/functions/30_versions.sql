@@ -59,6 +59,23 @@ create trigger status_completed
 	before insert or update of is_online, online_since on public.mitra_online_status
 	for each row execute function mitrad.status_completed();
 
+-- Nobody was heard of, or went online, in time to come: such a row would be fresh, and safe from every sweep,
+-- until then.  A minute's grace is for a clock that differs.  The condition is the trigger's, so that a
+-- heartbeat pays for one comparison and calls nothing.
+create function mitrad.status_believable() returns trigger
+language plpgsql as $$
+begin
+	new.last_heartbeat_at := least(new.last_heartbeat_at, now());
+	new.online_since := least(new.online_since, now());
+	return new;
+end
+$$;
+
+create trigger status_believable
+	before insert or update of last_heartbeat_at, online_since on public.mitra_online_status
+	for each row when (greatest(new.last_heartbeat_at, new.online_since) > now() + interval '1 minute')
+	execute function mitrad.status_believable();
+
 create function mitrad.status_changed() returns trigger
 language plpgsql as $$
 declare

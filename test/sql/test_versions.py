@@ -86,6 +86,23 @@ def test_going_online_by_hand_gets_a_beginning_of_its_own(database, make_mitra, 
     assert database.value(recent, mitra.id) is True
 
 
+@pytest.mark.parametrize("time", ["now() + interval '1 year'", "'infinity'"])
+def test_a_time_in_the_future_becomes_now(database, make_mitra, go_online, time):
+    mitra = go_online(make_mitra())
+
+    database.execute(
+        f"UPDATE mitra_online_status SET last_heartbeat_at = {time}, online_since = {time} WHERE mitra_id = %s", mitra.id
+    )
+
+    row = database.one(
+        """SELECT last_heartbeat_at <= now() AND last_heartbeat_at > now() - interval '1 minute' AS heard,
+                  online_since <= now() AND online_since > now() - interval '1 minute' AS since
+           FROM mitra_online_status WHERE mitra_id = %s""",
+        mitra.id,
+    )
+    assert row == {"heard": True, "since": True}
+
+
 def test_heartbeats_are_hot_updates(rival, make_mitra, go_online):
     mitras = [go_online(make_mitra(), age=30) for _ in range(200)]
     sweeper = rival()
