@@ -3,7 +3,7 @@
  *
  * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey
  * through the one script mirror.lua, which skips a state that is older than what it shows.  Reading
- * (mirror_read.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
+ * (mirror_read.c, mirror_search.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
  * while the mirror is complete; so an emptied Valkey is an error, never "nobody is online".
  *
  * Keys besides the contract's:

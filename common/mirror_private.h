@@ -44,7 +44,7 @@ struct mirror {
 
 	struct snapshot snapshot;
 
-	/* Who asks for the available mitras; see mirror_read.c. */
+	/* Who asks for the available mitras; see mirror_search.c. */
 	bool searching;
 	struct search_waiter *search_waiters; /* for the next search */
 };
@@ -63,6 +63,12 @@ void mirror_add(struct valkey_batch *, size_t arguments, const char *const *valu
 
 /* For commands whose outcome changes nothing for us. */
 void mirror_ignore(void *argument, const char *error, redisReply *const *replies);
+
+/* A batch that begins with that GET. */
+struct valkey_batch *mirror_read_begin(struct mirror *);
+
+/* Is that heartbeat (ISO; NULL if there is none) at most stale_after_seconds old? */
+bool mirror_is_fresh(const struct mirror *, const char *heartbeat, int64_t now_ms);
 
 /* The text of a string reply, else NULL. */
 const char *mirror_reply_text(const redisReply *);
