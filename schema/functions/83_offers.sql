@@ -64,10 +64,10 @@ language sql as $$
 		order by r.load, r.idle_since nulls first, r.id
 		limit nullif(wave_size, 0)
 	), made as (
-		insert into public.chat_request_notifications as n (session_id, mitra_id, round)
-			select session, b.id, b.search_round from best b
+		insert into public.chat_request_notifications as n (session_id, mitra_id, round, created_at)
+			select session, b.id, b.search_round, clock_timestamp() from best b
 		on conflict (session_id, mitra_id) do update set status = 'sent', round = excluded.round,
-			created_at = now(), responded_at = null, close_reason = null
+			created_at = excluded.created_at, responded_at = null, close_reason = null
 		returning n.mitra_id
 	)
 	select coalesce(array_agg(m.mitra_id), '{}') from made m
@@ -88,10 +88,10 @@ returns void
 language plpgsql as $$
 declare
 	wave interval := mitrad.config_seconds('blast_wave_seconds');
-	crowded boolean := left_over > 0 and (wave_size = 0 or offered = 0);
+	crowded boolean := left_over > 0 and (wave_size = 0 or offered < wave_size);
 begin
 	update public.chat_sessions c
-	set starved = crowded, next_wave_at = now() + case when crowded then interval '1 second' else wave end
+	set starved = crowded, next_wave_at = clock_timestamp() + case when crowded then interval '1 second' else wave end
 	where c.id = session;
 end
 $$;
@@ -169,7 +169,7 @@ begin
 		join public.mitra_online_status s on s.mitra_id = m.id and s.is_online
 		where m.id in (select n.mitra_id from public.chat_request_notifications n
 				where n.session_id = any (lapsed_in) and n.close_reason = 'expired')
-			and (select count(*) = allowed and bool_and(l.close_reason = 'expired')
+			and (select count(*) = allowed and bool_and(l.close_reason is not distinct from 'expired')
 				from (
 					select n.close_reason from public.chat_request_notifications n
 					where n.mitra_id = m.id

@@ -5,11 +5,14 @@
 -- it.  No rows: there was nothing to do.
 --
 -- A session whose wave is due, or that lacks somebody's room, is offered to everybody who may get something;
--- the others to newcomers alone.
+-- the others to newcomers alone.  Where many wait, none takes everybody for itself: that would match one session
+-- a second.  Each gets its share, of 5 mitras at least, while there are any left.  What remains, because nobody
+-- is left or this has taken long enough, comes a second later.
 create function mitrad.sessions_match() returns setof mitrad.outcome
 language plpgsql as $$
 declare
 	wave_size integer := mitrad.config_integer('blast_wave_size');
+	share integer;
 	waiting public.chat_sessions[];
 	c public.chat_sessions;
 	marked uuid[];
@@ -17,7 +20,7 @@ declare
 	pool uuid[];      -- may get an offer now
 	newcomers uuid[];
 	offered uuid[];
-	reached uuid[] := '{}';
+	considered uuid[] := '{}';
 	events mitrad.event[] := '{}';
 	everybody boolean;
 	unseen integer;
@@ -26,7 +29,7 @@ begin
 		select s from public.chat_sessions s
 		where s.status = 'searching'
 		order by s.search_round > 1 desc, coalesce(s.searching_since, s.created_at), s.id
-		limit 500
+		limit 50
 		for no key update skip locked);
 	marked := array(
 		select k.mitra_id from public.matching_marks k
@@ -34,34 +37,32 @@ begin
 		order by k.offers_at
 		limit 1000
 		for update skip locked);
-	if cardinality(waiting) = 0 or not exists (
-		select from unnest(waiting) s where s.starved or s.next_wave_at <= now()
-		union all
-		select from unnest(marked)
-	) then
-		update public.matching_marks k set offers_at = null where k.mitra_id = any (marked);
+	update public.matching_marks k set offers_at = null where k.mitra_id = any (marked);
+	if cardinality(marked) = 0 and not exists (
+		select from public.chat_sessions s where s.status = 'searching' and s.next_wave_at <= now()) then
 		return;
 	end if;
 
-	available := array(select a.id from mitrad.available_mitras() a);
+	available := array(select a.id from mitrad.available_mitras() a where cardinality(waiting) > 0);
 	perform mitrad.mitra_events_lock(available);
 	pool := array(
 		select p.mitra_id from mitrad.offer_pool(available) p
 		where p.has_room and not exists (select from public.chat_request_notifications n
 			where n.mitra_id = p.mitra_id and n.created_at > now() - interval '1 second'));
 	newcomers := array(select unnest(marked) intersect select unnest(available));
+	share := case when cardinality(waiting) > 1
+		then greatest(5, ceil(cardinality(pool)::numeric / cardinality(waiting))) else 0 end;
 
 	foreach c in array waiting loop
+		exit when cardinality(pool) = 0 or clock_timestamp() > now() + interval '1 second';
+		considered := considered || c.id;
 		everybody := c.starved or c.next_wave_at <= now();
 		continue when not everybody and cardinality(newcomers) = 0;
-		offered := '{}';
-		if cardinality(pool) > 0 then
-			offered := mitrad.offers_make(c.id, case when everybody then pool
-				else array(select unnest(pool) intersect select unnest(newcomers)) end, wave_size);
-			pool := array(select unnest(pool) except select unnest(offered));
-			reached := reached || offered;
-			events := events || mitrad.offer_events(c, offered);
-		end if;
+		offered := mitrad.offers_make(c.id, case when everybody then pool
+			else array(select unnest(pool) intersect select unnest(newcomers)) end,
+			coalesce(least(nullif(wave_size, 0), nullif(share, 0)), 0));
+		pool := array(select unnest(pool) except select unnest(offered));
+		events := events || mitrad.offer_events(c, offered);
 		unseen := (select count(*) from unnest(case when everybody then available else newcomers end) a (id)
 			where not exists (select from public.chat_request_notifications n
 				where n.session_id = c.id and n.mitra_id = a.id and n.round = c.search_round));
@@ -70,7 +71,23 @@ begin
 		end if;
 	end loop;
 
-	update public.matching_marks k set offers_at = null where k.mitra_id = any (marked);
+	perform mitrad.sessions_postpone(considered, cardinality(newcomers) > 0, cardinality(available) > 0);
 	return query select * from mitrad.outcome_of(null, '{}', events);
 end
+$$;
+
+-- The waiting sessions that were not considered: those whose wave is due, and if somebody came who has not seen them,
+-- all.  While nobody is available at all, there is nothing to look for every second; who comes leaves a mark.
+create function mitrad.sessions_postpone(considered uuid[], newcomers boolean, crowded boolean) returns void
+language sql as $$
+	update public.chat_sessions c
+	set starved = crowded,
+		next_wave_at = now() + case when crowded then interval '1 second'
+			else mitrad.config_seconds('blast_wave_seconds') end
+	from (
+		select s.id from public.chat_sessions s
+		where s.status = 'searching' and (s.next_wave_at <= now() or newcomers) and s.id <> all (considered)
+		for no key update skip locked
+	) s
+	where c.id = s.id
 $$;

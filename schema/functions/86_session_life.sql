@@ -160,6 +160,8 @@ declare
 	events mitrad.event[];
 begin
 	events := mitrad.offers_close(c.id, mitra, 'rerouted');
+	update public.chat_request_notifications n set status = 'closed', close_reason = 'rerouted'
+	where n.session_id = c.id and n.mitra_id = c.mitra_id and n.status = 'accepted';
 	insert into public.chat_request_notifications as n (session_id, mitra_id, status, round, responded_at)
 		values (c.id, mitra, 'accepted', c.search_round, now())
 	on conflict (session_id, mitra_id) do update
