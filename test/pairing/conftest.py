@@ -1,6 +1,7 @@
 """What the tests of pairing share: asking as a customer, a mitra or an operator, and the invariants of it all."""
 
 import itertools
+import uuid
 
 import pytest
 
@@ -53,6 +54,7 @@ class Service:
         self.instances = instances
         self.turn = itertools.cycle(instances)
         self.operator = tokens.mint("operator")
+        self.crowded = 0
 
     @property
     def instance(self):
@@ -63,6 +65,22 @@ class Service:
         if online:
             self.go_online(mitra)
         return mitra
+
+    def crowd(self, count):
+        """That many mitras, online in truth and mirror."""
+        mitras = [people.Person(str(uuid.uuid4()), "mitra", f"+62899{number:08}", f"Mitra {number}")
+            for number in range(self.crowded, self.crowded + count)]
+        self.crowded += count
+        ids, phones = [mitra.id for mitra in mitras], [mitra.phone for mitra in mitras]
+        self.database.execute(
+            """INSERT INTO mitras (id, phone, display_name)
+               SELECT id, phone, phone FROM unnest(%s::uuid[], %s::text[]) AS m (id, phone)""", ids, phones)
+        self.database.execute(
+            """INSERT INTO mitra_online_status (mitra_id, is_online, online_since, last_heartbeat_at)
+               SELECT id, true, now(), now() FROM unnest(%s::uuid[]) id""", ids)
+        settings = {"DATABASE_URL": self.database.url, "VALKEY_URL": self.instances[0].settings["VALKEY_URL"]}
+        program.run("reseed", settings=settings, check=True)
+        return mitras
 
     def go_online(self, mitra):
         answer = self.instance.post("/api/mitra/status/online", token=mitra.token)
@@ -196,3 +214,9 @@ def two_instances(database, mitrad_factory):
     """Two instances on the same servers, asked in turn."""
     settings = {"MITRA_AUTO_OFFLINE_SWEEP_SECONDS": 3600}
     return Service(database, [mitrad_factory(**settings), mitrad_factory(**settings)])
+
+
+@pytest.fixture
+def calm(database, calm_mitrad):
+    """An instance that does nothing by itself but meet deadlines."""
+    return Service(database, [calm_mitrad])
