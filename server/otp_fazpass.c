@@ -128,7 +128,7 @@ code_judged(void *argument, const char *error, const struct http_answer *answer)
 		log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
 		    "[otp] Fazpass could not check a code: %s",
 		    error != NULL ? error : arena_printf(&r->arena, "it answered %ld", status));
-		(void)reply_problem(r, PROBLEM_OTP_UNAVAILABLE, NULL);
+		(void)reply_problem(r, PROBLEM_PROVIDER_UNAVAILABLE, NULL);
 		return;
 	}
 	(void)r->next.flag(r, agreed(&r->arena, answer) != NULL);

@@ -70,6 +70,7 @@ struct request {
 
 	int rate;             /* enum rate, while rate_limit() asks for it */
 	const char *rate_key; /* whose bucket */
+	const char *key_id;   /* of the ID token, while its provider is asked for the key */
 
 	/* Where the chain goes on: owned by step.c. */
 	union step_next next;

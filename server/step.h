@@ -17,6 +17,7 @@
 #include "common/pg.h"
 
 struct channel_metrics;
+struct evp_pkey_st;
 struct request;
 struct worker;
 
@@ -32,6 +33,7 @@ typedef outcome step_fn(struct request *);
 typedef outcome rows_fn(struct request *, const struct rows *);
 typedef outcome text_fn(struct request *, const char *);
 typedef outcome flag_fn(struct request *, bool);
+typedef outcome key_fn(struct request *, struct evp_pkey_st *);
 typedef outcome metrics_fn(struct request *, const struct channel_metrics *);
 typedef outcome available_fn(
     struct request *, const struct mirror_available *, size_t, const struct mirror_totals *);
@@ -41,6 +43,7 @@ union step_next {
 	rows_fn *rows;
 	text_fn *text;
 	flag_fn *flag;
+	key_fn *key;
 	available_fn *available;
 	metrics_fn *metrics;
 };

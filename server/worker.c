@@ -33,6 +33,7 @@
 #include "server/hasher.h"
 #include "server/app_config.h"
 #include "server/client_address.h"
+#include "server/jwks.h"
 #include "server/otp_sender.h"
 #include "server/rate_limit.h"
 #include "server/routes.h"
@@ -133,6 +134,8 @@ worker_connect(struct worker *worker)
 	worker->proxies = proxies_new(config);
 	worker->rate_limiter = rate_limiter_new();
 	worker->http_client = http_client_new(worker->base, config->https_ca_file);
+	worker->google_keys = jwks_new(worker, config->google_jwks_url);
+	worker->apple_keys = jwks_new(worker, config->apple_jwks_url);
 	worker->otp_sender = otp_sender_of(config);
 	worker->pg = pg_new(worker->base, worker->dns, config,
 	    config->database_connections_per_worker, statements, STATEMENTS);
@@ -348,6 +351,8 @@ worker_close(struct worker *worker)
 	free(worker->beats);
 	event_waits_free(worker->event_waits);
 	token_keys_free(worker->token_keys);
+	jwks_free(worker->google_keys);
+	jwks_free(worker->apple_keys);
 	proxies_free(worker->proxies);
 	rate_limiter_free(worker->rate_limiter);
 	if (worker->dns != NULL)

@@ -27,6 +27,7 @@ struct flight;
 struct beats;
 struct event_waits;
 struct http_client;
+struct jwks;
 struct otp_message;
 struct otp_sender;
 struct proxies;
@@ -51,7 +52,8 @@ struct worker {
 	struct token_keys *token_keys;
 	struct proxies *proxies; /* TRUSTED_PROXIES */
 	struct rate_limiter *rate_limiter;
-	struct http_client *http_client;     /* to other services */
+	struct http_client *http_client; /* to other services */
+	struct jwks *google_keys, *apple_keys;
 	const struct otp_sender *otp_sender; /* NULL: no codes are sent here */
 	struct otp_message *deliveries;      /* codes on their way; owned by otp_delivery.c */
 	struct flight *flights;          /* reads that many requests share, by enum flight_kind */
