@@ -17,6 +17,7 @@
 #include "common/mirror.h"
 #include "server/request_id.h"
 #include "server/step.h"
+#include "server/uuid.h"
 #include "server/worker.h"
 
 struct event_wait;
@@ -26,7 +27,6 @@ struct route;
 struct rows;
 
 #define TRACE_SIZE 33 /* 32 hexadecimal digits and a NUL */
-#define UUID_SIZE  37 /* 36 characters in lower case and a NUL */
 
 enum user_type {
 	USER_NONE,
@@ -124,8 +124,5 @@ const char *body_text(const struct request *, const char *key);
 bool body_has(const struct request *, const char *key);
 /* All of the checked body as JSON text, for a SQL function. */
 const char *body_json(struct request *);
-
-/* Is that a UUID; then it is written to `id` in lower case. */
-bool uuid_parse(const char *text, size_t length, char id[UUID_SIZE]);
 
 #endif
