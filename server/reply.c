@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/series.h"
 #include "server/framing.h"
+#include "server/reply_wire.h"
 #include "server/request.h"
 #include "server/routes.h"
 #include "server/statuses.h"
@@ -109,20 +110,37 @@ body_of(struct request *r, const char *text, size_t length)
 	return body;
 }
 
-static outcome
-reply_send(struct request *r, int status, const char *content_type, const char *text, size_t length)
+/* By evhttp: what is not of the usual kind. */
+static void
+send_slowly(struct request *r, const struct wire_answer *answer)
 {
-	struct evbuffer *body = body_of(r, text, length);
+	struct evbuffer *body = body_of(r, answer->body, answer->body_length);
 
-	if (content_type != NULL)
-		reply_header(r, "Content-Type", content_type);
+	if (answer->content_type != NULL)
+		reply_header(r, "Content-Type", answer->content_type);
 	reply_header(r, "Cache-Control", "no-store");
 	reply_header(r, "X-Request-Id", r->id);
 	if (r->worker->draining || framing_should_close(r->http))
 		reply_header(r, "Connection", "close");
-	observe(r, status);
-	evhttp_send_reply(r->http, status, reason_of(status), body);
+	evhttp_send_reply(r->http, answer->status, answer->reason, body);
 	evbuffer_free(body);
+}
+
+static outcome
+reply_send(struct request *r, int status, const char *content_type, const char *text, size_t length)
+{
+	const struct wire_answer answer = {
+		.status = status,
+		.reason = reason_of(status),
+		.content_type = content_type,
+		.request_id = r->id,
+		.body = text,
+		.body_length = length,
+	};
+
+	observe(r, status);
+	if (r->worker->draining || framing_should_close(r->http) || !wire_send(r->http, &answer))
+		send_slowly(r, &answer);
 	request_free(r);
 	return step_replied_();
 }
