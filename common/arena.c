@@ -2,7 +2,9 @@
  * arena: blocks in a list, the newest being filled from front to back.
  *
  * A small request gets by with one block.  What would waste more than a quarter of a block gets a block of
- * its own, put behind the newest one, so that the newest goes on being filled.
+ * its own, put behind the newest one, so that the newest goes on being filled.  Blocks of the usual size are
+ * kept for the next arena, with what was used of them zeroed: clearing 8 KiB and searching the heap for
+ * them cost more than all that a heartbeat does with them.
  */
 #include "common/arena.h"
 
@@ -18,6 +20,7 @@
 #include "common/log.h"
 
 #define BLOCK_BYTES ((size_t)8192)
+#define KEPT_MOST   64
 
 struct arena_block {
 	struct arena_block *older;
@@ -25,6 +28,10 @@ struct arena_block {
 	size_t size; /* of memory[] */
 	_Alignas(max_align_t) unsigned char memory[];
 };
+
+/* Of this thread: zeroed, empty, linked by `older`. */
+static _Thread_local struct arena_block *kept;
+static _Thread_local size_t kept_count;
 
 static struct arena_block *block_new(size_t size);
 static void *block_take(struct arena_block *, size_t bytes);
@@ -56,6 +63,13 @@ block_new(size_t size)
 {
 	struct arena_block *block = NULL;
 
+	if (size == BLOCK_BYTES && kept) {
+		block = kept;
+		kept = block->older;
+		kept_count--;
+		block->older = NULL;
+		return block;
+	}
 	if (size <= SIZE_MAX - sizeof(*block))
 		block = calloc(1, sizeof(*block) + size);
 	if (!block)
@@ -64,7 +78,7 @@ block_new(size_t size)
 	return block;
 }
 
-/* Blocks come zeroed and are never reused, so what is taken is zero. */
+/* Blocks come zeroed, so what is taken is zero. */
 static void *
 block_take(struct arena_block *block, size_t bytes)
 {
@@ -127,6 +141,20 @@ arena_wipe(struct arena *arena)
 		OPENSSL_cleanse(block->memory, block->used);
 }
 
+static void
+block_release(struct arena_block *block)
+{
+	if (block->size != BLOCK_BYTES || kept_count == KEPT_MOST) {
+		free(block);
+		return;
+	}
+	memset(block->memory, 0, block->used);
+	block->used = 0;
+	block->older = kept;
+	kept = block;
+	kept_count++;
+}
+
 void
 arena_free(struct arena *arena)
 {
@@ -136,7 +164,7 @@ arena_free(struct arena *arena)
 	while (block) {
 		struct arena_block *older = block->older;
 
-		free(block);
+		block_release(block);
 		block = older;
 	}
 }

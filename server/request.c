@@ -156,21 +156,48 @@ text_is_clean(const char *text, size_t length)
 	return utf8_valid(text, length);
 }
 
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * As forms write it: '+' is a blank, %20 too; a '%' that begins nothing stands for itself.
+ */
+static const char *
+query_decode(struct arena *arena, const char *raw, size_t raw_length, size_t *length)
+{
+	char *text = arena_strndup(arena, raw, raw_length), *to = text;
+
+	for (const char *from = text; from < text + raw_length; from++) {
+		bool escaped = *from == '%' && hex_value(from[1]) >= 0 && hex_value(from[2]) >= 0;
+
+		if (escaped) {
+			*to++ = (char)(hex_value(from[1]) << 4 | hex_value(from[2]));
+			from += 2;
+		} else {
+			*to++ = *from == '+' ? ' ' : *from;
+		}
+	}
+	*to = '\0';
+	*length = (size_t)(to - text);
+	return text;
+}
+
 const char *
 request_query(struct request *r, const char *name, size_t longest)
 {
 	size_t raw_length, length;
 	const char *raw = query_find(r, name, &raw_length);
 	const char *kept;
-	char *decoded;
 
 	if (raw == NULL)
 		return NULL;
-	decoded = evhttp_uridecode(arena_strndup(&r->arena, raw, raw_length), 1, &length);
-	if (decoded == NULL)
-		fatal("out of memory");
-	kept = arena_strndup(&r->arena, decoded, length);
-	free(decoded);
+	kept = query_decode(&r->arena, raw, raw_length, &length);
 	if (length > longest || !text_is_clean(kept, length)) {
 		request_fault(
 		    r, name, length > longest ? "is too long" : "is not clean UTF-8 text");
@@ -222,26 +249,4 @@ request_query_limit(struct request *r, const char *otherwise, int most)
 		return value;
 	request_fault(r, "limit", arena_printf(&r->arena, "must be a number from 1 to %d", most));
 	return otherwise;
-}
-
-bool
-uuid_parse(const char *text, size_t length, char id[UUID_SIZE])
-{
-	if (length != UUID_SIZE - 1)
-		return false;
-	for (size_t i = 0; i < length; i++) {
-		char c = text[i];
-
-		if (i == 8 || i == 13 || i == 18 || i == 23) {
-			if (c != '-')
-				return false;
-		} else if (c >= 'A' && c <= 'F') {
-			c = (char)(c - 'A' + 'a');
-		} else if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
-			return false;
-		}
-		id[i] = c;
-	}
-	id[length] = '\0';
-	return true;
 }

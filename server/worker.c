@@ -26,6 +26,7 @@
 #include "common/log.h"
 #include "common/mirror.h"
 #include "common/pg.h"
+#include "common/pool.h"
 #include "common/valkey.h"
 #include "server/dispatch.h"
 #include "server/event_waits.h"
@@ -56,6 +57,7 @@ worker_main(const struct boot *boot)
 {
 	struct worker worker = { .boot = boot, .config = boot->config };
 
+	pool_install();
 	worker_connect(&worker);
 	worker_listen(&worker);
 	worker_report_ready(&worker);
@@ -116,13 +118,31 @@ gauges_set(void *argument)
 	    gauges.valkey_up ? "up" : "down");
 }
 
+/*
+ * With the change list, epoll is told of all changes of a loop turn at once.  It must not be used with
+ * descriptors that were dup()ed; ours were not.
+ */
+static struct event_base *
+base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL ||
+	    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0)
+		fatal("out of memory");
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
 static void
 worker_connect(struct worker *worker)
 {
 	static const char *const channels[] = { "config:invalidate" };
 	const struct config *config = worker->config;
 
-	worker->base = event_base_new();
+	worker->base = base_new();
 	if (worker->base == NULL)
 		fatal("no event base");
 	/* Broken name service files are no reason to stop: addresses still work. */
