@@ -39,10 +39,25 @@ read_us(clockid_t id)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+static void
+iso_second(time_t seconds, char text[CLOCK_ISO_SIZE])
+{
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	/* The remainders change nothing; they let the compiler see that the text fits. */
+	snprintf(text, CLOCK_ISO_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.000Z",
+	    (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
+	    (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+	    (unsigned)tm.tm_sec % 100);
+}
+
+/* Every heartbeat bears a time of the current second, so the last second's text is kept. */
 void
 clock_iso(int64_t wall_ms, char text[CLOCK_ISO_SIZE])
 {
-	struct tm tm;
+	static _Thread_local char kept[CLOCK_ISO_SIZE];
+	static _Thread_local time_t kept_seconds;
 	time_t seconds;
 	int ms;
 
@@ -52,12 +67,23 @@ clock_iso(int64_t wall_ms, char text[CLOCK_ISO_SIZE])
 		wall_ms = WALL_MS_MOST;
 	ms = (int)(((wall_ms % 1000) + 1000) % 1000);
 	seconds = (time_t)((wall_ms - ms) / 1000);
-	gmtime_r(&seconds, &tm);
-	/* The remainders change nothing; they let the compiler see that the text fits. */
-	snprintf(text, CLOCK_ISO_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-	    (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
-	    (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
-	    (unsigned)tm.tm_sec % 100, (unsigned)ms % 1000);
+	if (seconds != kept_seconds || kept[0] == '\0')
+		iso_second(seconds, kept);
+	kept_seconds = seconds;
+	memcpy(text, kept, CLOCK_ISO_SIZE);
+	text[20] = (char)('0' + ms / 100);
+	text[21] = (char)('0' + ms / 10 % 10);
+	text[22] = (char)('0' + ms % 10);
+}
+
+static int
+number_at(const char *text, int at, int digits)
+{
+	int number = 0;
+
+	for (int i = at; i < at + digits; i++)
+		number = number * 10 + (text[i] - '0');
+	return number;
 }
 
 bool
@@ -70,8 +96,13 @@ clock_parse_iso(const char *text, int64_t *wall_ms)
 
 	if (!has_shape(text))
 		return false;
-	sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-	    &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ms);
+	tm.tm_year = number_at(text, 0, 4);
+	tm.tm_mon = number_at(text, 5, 2);
+	tm.tm_mday = number_at(text, 8, 2);
+	tm.tm_hour = number_at(text, 11, 2);
+	tm.tm_min = number_at(text, 14, 2);
+	tm.tm_sec = number_at(text, 17, 2);
+	ms = number_at(text, 20, 3);
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
 	result = (int64_t)timegm(&tm) * 1000 + ms;

@@ -187,13 +187,13 @@ number_read(void *argument, const char *text, size_t length)
 	memcpy(digits, text, length);
 	is_double = strpbrk(digits, ".eE") != NULL;
 	json = add_value(reader, is_double ? JSON_DOUBLE : JSON_INTEGER);
-	json->number = strtod(digits, NULL);
-	if (isinf(json->number))
-		return refuse(reader, "a number that is too large");
-	if (is_double)
-		return 1;
+	if (is_double) {
+		json->number = strtod(digits, NULL);
+		return isinf(json->number) ? refuse(reader, "a number that is too large") : 1;
+	}
 	errno = 0;
 	json->integer = strtoll(digits, NULL, 10);
+	json->number = (double)json->integer;
 	return errno == 0 ? 1 : refuse(reader, "a whole number that does not fit 64 bits");
 }
 

@@ -121,6 +121,22 @@ head_byte(struct framing_parse *p, const struct framing_limits *limits, char c)
 	return REFUSAL_NONE;
 }
 
+/* The bytes up to the next one that head_byte() must decide about, all at once. */
+static size_t
+take_plain(
+    struct framing_parse *p, const struct framing_limits *limits, const char *bytes, size_t count)
+{
+	size_t room = limits->head_bytes - p->taken, most = count < room ? count : room, run = 0;
+
+	if (p->cr)
+		return 0;
+	while (run < most && !is_control(bytes[run]))
+		run++;
+	append(p, bytes, run);
+	p->taken += (uint32_t)run;
+	return run;
+}
+
 static size_t
 take_head(
     struct framing_parse *p, const struct framing_limits *limits, const char *bytes, size_t count)
@@ -128,8 +144,11 @@ take_head(
 	size_t at = 0;
 
 	while (p->step <= STEP_FIELDS && at < count) {
-		enum framing_refusal refusal = head_byte(p, limits, bytes[at++]);
+		enum framing_refusal refusal = REFUSAL_NONE;
 
+		at += take_plain(p, limits, bytes + at, count - at);
+		if (at < count)
+			refusal = head_byte(p, limits, bytes[at++]);
 		if (refusal != REFUSAL_NONE)
 			refuse(p, refusal);
 	}
