@@ -30,8 +30,8 @@ fallback_noted(const struct request *r, const char *what, const char *error)
 		return;
 	}
 	log_event(SEVERITY_WARNING,
-	    LOG_FIELDS(
-		LOG_TEXT("request_id", r->id), LOG_NUMBER("more_since_last", kinds[i].silent)),
+	    LOG_FIELDS(LOG_TEXT("request_id", r == NULL ? "" : r->id),
+		LOG_NUMBER("more_since_last", kinds[i].silent)),
 	    "%s: %s", what, error);
 	kinds[i].what = what;
 	kinds[i].logged_ms = now_ms;

@@ -225,6 +225,15 @@ framing_should_close(struct evhttp_request *request)
 	return connection_of(evhttp_connection_get_bufferevent(connection))->framing->draining;
 }
 
+void
+framing_hang_up(struct evhttp_request *request)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+
+	if (connection != NULL)
+		connection_close(connection_of(evhttp_connection_get_bufferevent(connection)));
+}
+
 /*
  * The end.
  */

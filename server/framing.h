@@ -74,4 +74,7 @@ void framing_free(struct framing *);
  */
 bool framing_should_close(struct evhttp_request *);
 
+/* Closes the connection of a request whose client does not take its answer. The request stays, without a connection. */
+void framing_hang_up(struct evhttp_request *);
+
 #endif

@@ -7,8 +7,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
@@ -22,6 +24,9 @@
 #include "server/request.h"
 #include "server/routes.h"
 #include "server/statuses.h"
+
+/* In the kernel, for each stream: it need not gather for a slow reader what we do not. */
+#define STREAM_KERNEL_BYTES 8192
 
 struct problem_row {
 	const char *code;
@@ -110,18 +115,24 @@ body_of(struct request *r, const char *text, size_t length)
 	return body;
 }
 
+static void
+head_of(struct request *r, const char *content_type)
+{
+	if (content_type != NULL)
+		reply_header(r, "Content-Type", content_type);
+	reply_header(r, "Cache-Control", "no-store");
+	reply_header(r, "X-Request-Id", r->id);
+	if (r->worker->draining || framing_should_close(r->http))
+		reply_header(r, "Connection", "close");
+}
+
 /* By evhttp: what is not of the usual kind. */
 static void
 send_slowly(struct request *r, const struct wire_answer *answer)
 {
 	struct evbuffer *body = body_of(r, answer->body, answer->body_length);
 
-	if (answer->content_type != NULL)
-		reply_header(r, "Content-Type", answer->content_type);
-	reply_header(r, "Cache-Control", "no-store");
-	reply_header(r, "X-Request-Id", r->id);
-	if (r->worker->draining || framing_should_close(r->http))
-		reply_header(r, "Connection", "close");
+	head_of(r, answer->content_type);
 	evhttp_send_reply(r->http, answer->status, answer->reason, body);
 	evbuffer_free(body);
 }
@@ -161,6 +172,57 @@ outcome
 reply_empty(struct request *r, int status)
 {
 	return reply_send(r, status, NULL, "", 0);
+}
+
+/*
+ * Streams.
+ */
+
+bool
+reply_stream_begin(struct request *r, const char *content_type)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(r->http);
+	int bytes = STREAM_KERNEL_BYTES;
+
+	if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) {
+		(void)reply_text(r, 200, content_type, "");
+		return false;
+	}
+	head_of(r, content_type);
+	observe(r, 200); /* now, as how long it goes on says nothing about us */
+	if (connection != NULL)
+		(void)setsockopt(bufferevent_getfd(evhttp_connection_get_bufferevent(connection)),
+		    SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	evhttp_send_reply_start(r->http, 200, reason_of(200));
+	return true;
+}
+
+bool
+reply_stream_send(struct request *r, const char *text, size_t length, size_t unsent_most)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(r->http);
+	struct evbuffer *piece;
+
+	if (connection == NULL)
+		return false;
+	if (evbuffer_get_length(bufferevent_get_output(
+		evhttp_connection_get_bufferevent(connection))) > unsent_most) {
+		framing_hang_up(r->http);
+		return false;
+	}
+	piece = evbuffer_new();
+	if (piece == NULL || evbuffer_add(piece, text, length) != 0)
+		fatal("out of memory");
+	evhttp_send_reply_chunk(r->http, piece);
+	evbuffer_free(piece);
+	return true;
+}
+
+void
+reply_stream_end(struct request *r)
+{
+	evhttp_send_reply_end(r->http);
+	request_free(r);
 }
 
 /* `members` is ours, so it is a JSON object; were it not, the problem would still be told. */

@@ -5,6 +5,7 @@
 #ifndef SERVER_REPLY_H
 #define SERVER_REPLY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "server/step.h"
@@ -37,6 +38,17 @@ outcome reply_problem(struct request *, enum problem, const char *detail);
 outcome reply_faults(struct request *, enum problem, const char *errors);
 /* The problem by the code that a SQL function names; an unknown one is our mistake: 500. */
 outcome reply_problem_named(struct request *, const char *code, struct problem_more);
+
+/*
+ * An answer that goes on: head, pieces, end.  Between them the request stays, and whoever began must end it.  To HEAD there
+ * is only a head: false, and the request has ended.
+ */
+bool
+reply_stream_begin(struct request *, const char *content_type) __attribute__((warn_unused_result));
+/* False: the client has left, or has more than unsent_most bytes yet to take, and was hung up on. */
+bool reply_stream_send(struct request *, const char *text, size_t length, size_t unsent_most)
+    __attribute__((warn_unused_result));
+void reply_stream_end(struct request *);
 
 /* A header of the answer to come. Values are ours, or checked: no line breaks. */
 void reply_header(struct request *, const char *name, const char *value);

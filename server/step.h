@@ -92,8 +92,6 @@ outcome db_failed(struct request *, enum statement, enum pg_status, const struct
 enum flight_kind {
 	FLIGHT_COUNT,
 	FLIGHT_AVAILABILITY,
-	FLIGHT_DASHBOARD,
-	FLIGHT_SESSION_COUNTS,
 	FLIGHTS,
 };
 outcome db_share(struct request *, enum flight_kind, rows_fn *next);
@@ -152,7 +150,7 @@ outcome master_ask_metrics(struct request *, metrics_fn *next);
 /* Tells every process that these keys of app_config changed (a JSON array), and reads them again here. */
 outcome config_publish(struct request *, const char *keys, step_fn *next);
 
-/* How the worker's own processing of a finished wait calls the step. For reply.c, step*.c and dispatch.c only. */
+/* The two outcomes. Only for those who make a request wait, or reply. */
 outcome step_waiting_(void);
 outcome step_replied_(void);
 

@@ -38,8 +38,6 @@ struct flight {
 static const enum statement flight_statements[FLIGHTS] = {
 	[FLIGHT_COUNT] = SQL_AVAILABILITY_COUNT,
 	[FLIGHT_AVAILABILITY] = SQL_AVAILABILITY,
-	[FLIGHT_DASHBOARD] = SQL_DASHBOARD,
-	[FLIGHT_SESSION_COUNTS] = SQL_SESSION_COUNTS,
 };
 
 static pg_done_fn call_done;

@@ -28,6 +28,7 @@
 #include "common/pg.h"
 #include "common/pool.h"
 #include "common/valkey.h"
+#include "server/dashboard.h"
 #include "server/dispatch.h"
 #include "server/event_waits.h"
 #include "server/framing.h"
@@ -74,6 +75,8 @@ message_arrived(void *argument, const char *channel, const char *payload, size_t
 
 	if (strncmp(channel, "user:", 5) == 0)
 		event_waits_message(worker->event_waits, channel);
+	else if (strcmp(channel, DASHBOARD_CHANNEL) == 0)
+		dashboard_stream_message(worker->dashboard_stream, payload, length);
 	else
 		app_config_reload(worker->app_config);
 }
@@ -86,6 +89,7 @@ subscribed(void *argument)
 
 	app_config_reload(worker->app_config);
 	event_waits_subscribed(worker->event_waits);
+	dashboard_stream_subscribed(worker->dashboard_stream);
 }
 
 static void
@@ -107,6 +111,7 @@ gauges_set(void *argument)
 			gauges.http_connections += framing_connections(worker->framing[kind]);
 	gauges.http_in_flight = worker->requests_pending;
 	gauges.event_waits = event_waits_count(worker->event_waits);
+	gauges.dashboard_readers = dashboard_stream_readers(worker->dashboard_stream);
 	gauges.pg_up = pg_is_up(worker->pg);
 	gauges.pg_pending = pg_pending(worker->pg);
 	gauges.valkey_up = valkey_is_up(worker->valkey);
@@ -166,6 +171,8 @@ worker_connect(struct worker *worker)
 	worker->hasher = hasher_new(worker->base);
 	worker->app_config = app_config_new(worker);
 	worker->event_waits = event_waits_new(worker);
+	worker->dashboard = dashboard_new(worker);
+	worker->dashboard_stream = dashboard_stream_new(worker);
 	worker->subscriber = valkey_subscriber_new(
 	    worker->base, worker->dns, config, channels, 1, message_arrived, subscribed, worker);
 	valkey_subscriber_on_confirmed(worker->subscriber, channel_confirmed);
@@ -272,6 +279,7 @@ term_received(evutil_socket_t fd, short what, void *argument)
 		if (worker->framing[kind] != NULL)
 			framing_drain(worker->framing[kind]);
 	event_waits_drain(worker->event_waits);
+	dashboard_stream_drain(worker->dashboard_stream);
 }
 
 static bool
@@ -370,6 +378,8 @@ worker_close(struct worker *worker)
 	free(worker->flights);
 	free(worker->beats);
 	event_waits_free(worker->event_waits);
+	dashboard_stream_free(worker->dashboard_stream);
+	dashboard_free(worker->dashboard);
 	token_keys_free(worker->token_keys);
 	jwks_free(worker->google_keys);
 	jwks_free(worker->apple_keys);

@@ -25,6 +25,8 @@ struct app_config;
 struct token_keys;
 struct flight;
 struct beats;
+struct dashboard;
+struct dashboard_stream;
 struct event_waits;
 struct http_client;
 struct jwks;
@@ -56,14 +58,16 @@ struct worker {
 	struct jwks *google_keys, *apple_keys;
 	const struct otp_sender *otp_sender; /* NULL: no codes are sent here */
 	struct otp_message *deliveries;      /* codes on their way; owned by otp_delivery.c */
-	struct flight *flights;          /* reads that many requests share, by enum flight_kind */
-	struct beats *beats;             /* heartbeats on their way to the truth */
-	struct event_waits *event_waits; /* who waits for his next event */
-	struct hasher *hasher;           /* passwords */
-	struct evhttp *http[LISTENER_KINDS];     /* NULL: not served here */
-	struct framing *framing[LISTENER_KINDS]; /* the gate before it */
-	size_t requests_pending;                 /* dispatched and not yet replied to */
-	bool serves_public;                      /* hears heartbeats */
+	struct flight *flights;      /* reads that many requests share, by enum flight_kind */
+	struct beats *beats;         /* heartbeats on their way to the truth */
+	struct dashboard *dashboard; /* its computation */
+	struct dashboard_stream *dashboard_stream; /* those who follow it */
+	struct event_waits *event_waits;           /* who waits for his next event */
+	struct hasher *hasher;                     /* passwords */
+	struct evhttp *http[LISTENER_KINDS];       /* NULL: not served here */
+	struct framing *framing[LISTENER_KINDS];   /* the gate before it */
+	size_t requests_pending;                   /* dispatched and not yet replied to */
+	bool serves_public;                        /* hears heartbeats */
 	bool was_up; /* PostgreSQL or Valkey has been there since the start */
 	bool draining;
 	int64_t drain_until_ms; /* monotonic; then the process ends, whoever still waits */

@@ -47,25 +47,3 @@ language sql stable as $$
 	from public.mitras m
 	where m.id = mitra
 $$;
-
--- Counted in the index chat_sessions_open alone.
-create function mitrad.session_counts() returns table (
-	active_sessions integer, searching_sessions integer, pending_payment_sessions integer)
-language sql stable as $$
-	select (count(*) filter (where c.status = 'active'))::integer,
-		(count(*) filter (where c.status = 'searching'))::integer,
-		(count(*) filter (where c.status = 'pending_payment'))::integer
-	from public.chat_sessions c
-	where c.status in ('pending_payment', 'searching', 'active')
-$$;
-
-create function mitrad.dashboard() returns table (
-	online_mitras integer, available_mitras integer, deactivated_mitras integer,
-	active_sessions integer, searching_sessions integer, pending_payment_sessions integer)
-language sql stable as $$
-	select (select count(*)::integer from public.mitra_online_status s where s.is_online),
-		mitrad.availability_count(),
-		(select count(*)::integer from public.mitras m where not m.is_active),
-		n.active_sessions, n.searching_sessions, n.pending_payment_sessions
-	from mitrad.session_counts() n
-$$;

@@ -23,6 +23,8 @@ language sql stable as $$
 			mitrad.iso(c.created_at) as created_at, mitrad.iso(c.matched_at) as matched_at,
 			mitrad.iso(c.started_at) as started_at, mitrad.iso(c.expires_at) as expires_at,
 			mitrad.iso(c.ended_at) as ended_at, c.end_reason,
+			mitrad.session_position(c) as position,
+			mitrad.session_estimated_wait(c) as estimated_wait_seconds,
 			(select mitrad.payment_json(p) from public.payments p
 				where p.session_id = c.id and p.extension_id is null
 				order by p.created_at desc limit 1) as payment,

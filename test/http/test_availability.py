@@ -230,7 +230,7 @@ def test_the_dashboard_counts_what_is_there(
     ask, online_mitra, busy_mitra, make_mitra, make_session, mirror, mitrad, operator_token
 ):
     before = ask("dashboard")
-    assert before.pop("source") == "valkey" and before.keys() == NUMBERS
+    assert before["source"] == "valkey" and NUMBERS <= before.keys()
     busy_mitra(3)
     busy_mitra(1)
     silent, banned = online_mitra(), make_mitra()
