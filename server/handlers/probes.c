@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "common/channel.h"
 #include "common/valkey.h"
 #include "server/reply.h"
 #include "server/request.h"
@@ -10,6 +11,7 @@
 
 static text_fn live_known;
 static text_fn ready_known;
+static metrics_fn children_known;
 
 /* `mirror`: "ready", "empty" (a reseed is due), or "unknown" while Valkey is away. */
 static outcome
@@ -41,7 +43,8 @@ live_known(struct request *r, const char *mirror)
 
 /*
  * GET /readyz: should traffic come here?  With one of the two servers away it should, as heartbeats or
- * fallbacks still work.
+ * fallbacks still work.  "degraded" says that someone should look: a server or the mirror is away, or a child of
+ * ours crashes again and again.
  */
 outcome
 probe_ready(struct request *r)
@@ -52,13 +55,23 @@ probe_ready(struct request *r)
 static outcome
 ready_known(struct request *r, const char *mirror)
 {
+	r->answer = request_keep(r, mirror);
+	return master_ask_metrics(r, children_known);
+}
+
+/* A child that crashes again and again is the master's knowledge; should it not answer, nothing is said of that. */
+static outcome
+children_known(struct request *r, const struct channel_metrics *metrics)
+{
 	bool postgres = pg_is_up(r->worker->pg), valkey = valkey_is_up(r->worker->valkey);
+	bool crashing = metrics != NULL && metrics->children_backing_off > 0;
 
 	if (r->worker->draining)
-		return probe_reply(r, 503, "draining", mirror);
+		return probe_reply(r, 503, "draining", r->answer);
 	if (!postgres && !valkey)
-		return probe_reply(r, 503, r->worker->was_up ? "unavailable" : "starting", mirror);
-	if (!postgres || !valkey || strcmp(mirror, "ready") != 0)
-		return probe_reply(r, 200, "degraded", mirror);
-	return probe_reply(r, 200, "ok", mirror);
+		return probe_reply(
+		    r, 503, r->worker->was_up ? "unavailable" : "starting", r->answer);
+	if (!postgres || !valkey || crashing || strcmp(r->answer, "ready") != 0)
+		return probe_reply(r, 200, "degraded", r->answer);
+	return probe_reply(r, 200, "ok", r->answer);
 }
