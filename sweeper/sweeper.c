@@ -25,9 +25,10 @@
 #include "common/pg.h"
 #include "common/valkey.h"
 
-#define WATCH_PERIOD_MS 1000
-#define WAKE_DELAY_MS   10
-#define PG_RETRY_MS     200
+#define WATCH_PERIOD_MS     1000
+#define WAKE_DELAY_MS       10
+#define RETENTION_PERIOD_MS 600000
+#define PG_RETRY_MS         200
 
 static const struct pg_statement statements[] = {
 #define STATEMENT(name, parameters, sql) { #name, sql, parameters },
@@ -254,6 +255,8 @@ run(struct sweeper *s)
 		{ reseed_periodically, c->valkey_online_mirror_sweep_seconds * INT64_C(1000),
 		    &gauges.reseed_success_timestamp_seconds,
 		    &gauges.reseed_duration_milliseconds },
+		{ retention, RETENTION_PERIOD_MS, &gauges.retention_success_timestamp_seconds,
+		    &gauges.retention_duration_milliseconds },
 	};
 	const size_t count = sizeof(passes) / sizeof(*passes);
 	struct pass deadlines_pass = { deadlines, 0, &gauges.deadlines_success_timestamp_seconds,

@@ -126,6 +126,7 @@ void watch_drop_lease(struct sweeper *);
 
 bool auto_offline(struct sweeper *);
 bool heartbeats(struct sweeper *);
+bool retention(struct sweeper *);
 bool deadlines(struct sweeper *);
 /* Has that pass run then, unless it is sooner anyway. */
 void deadlines_look_within(struct sweeper *, int64_t ms);

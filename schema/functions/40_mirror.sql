@@ -50,7 +50,7 @@ $$;
 
 -- Takes those offline who were not heard of since the cutoff.  Asked again here, under the lock: who came
 -- online or beat in the meantime stays.  A row that someone else holds is being changed right now, so it
--- can wait for the next sweep; and as this never waits, it cannot be part of a deadlock.
+-- can wait for the next sweep; and as this never waits for a mitra, it cannot be part of a deadlock.
 create function mitrad.auto_offline(ids uuid[], cutoff timestamptz) returns setof mitrad.mirror_state
 language plpgsql as $$
 declare
@@ -70,6 +70,7 @@ begin
 	update public.mitra_online_status s set is_online = false where s.mitra_id = any (silent);
 	insert into public.mitra_online_logs (mitra_id, status, reason)
 		select id, 'offline', 'auto_offline' from unnest(silent) id;
+	perform from mitrad.events_emit(mitrad.status_events(silent, 'auto_offline'));
 	return query select * from mitrad.mirror_states(silent);
 end
 $$;

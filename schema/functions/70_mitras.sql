@@ -98,6 +98,9 @@ begin
 
 	if not new_active then
 		perform mitrad.take_offline(mitra, 'deactivated');
+		if former.is_active then
+			perform from mitrad.events_emit(mitrad.status_events(array[mitra], 'deactivated'));
+		end if;
 		update public.auth_sessions a set revoked_at = now()
 		where a.user_type = 'mitra' and a.user_id = mitra and a.revoked_at is null;
 	end if;

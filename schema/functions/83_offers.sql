@@ -36,36 +36,37 @@ language sql stable as $$
 	left join open_offers o on o.mitra_id = a.id
 $$;
 
--- Offers the session to those of the pool who have not seen it in this round: all of them, or the wave_size
--- best, by load, then by who has been without a session for longest.  Returns whom.  The caller holds the
--- session's lock and has looked, under mitra_events_lock(), that they have room.
-create function mitrad.offers_make(session uuid, pool uuid[], wave_size integer) returns uuid[]
+-- The best first: by load, then by who has been without a session for longest.
+create function mitrad.offer_ranking(pool uuid[]) returns uuid[]
+language sql stable as $$
+	select coalesce(array_agg(p.id order by l.sessions, l.idle_since nulls first, p.id), '{}')
+	from unnest(pool) p (id)
+	join public.mitra_online_status s on s.mitra_id = p.id
+	cross join lateral (
+		select (select count(*) from public.chat_sessions c
+				where c.mitra_id = p.id and mitrad.is_load(c.status)) as sessions,
+			greatest(s.online_since, (select c.ended_at from public.chat_sessions c
+				where c.mitra_id = p.id order by c.created_at desc, c.id desc limit 1)) as idle_since
+	) l
+$$;
+
+-- Offers the session to those of the pool who have not seen it in this round: the first `most` of them; 0: all.
+-- Returns whom.  The caller holds the session's lock and has looked, under mitra_events_lock(), that they have
+-- room.
+create function mitrad.offers_make(session uuid, pool uuid[], most integer) returns uuid[]
 language sql as $$
 	with unseen as (
 		select p.id, c.search_round
 		from public.chat_sessions c
-		cross join unnest(pool) p (id)
+		cross join unnest(pool) with ordinality p (id, place)
 		where c.id = session
 			and not exists (select from public.chat_request_notifications n
 				where n.session_id = session and n.mitra_id = p.id and n.round = c.search_round)
-	), ranked as (
-		select u.id, u.search_round, 0::bigint as load, null::timestamptz as idle_since
-		from unseen u
-		where wave_size = 0
-		union all
-		select u.id, u.search_round,
-			(select count(*) from public.chat_sessions c where c.mitra_id = u.id and mitrad.is_load(c.status)),
-			greatest(s.online_since, (select max(c.ended_at) from public.chat_sessions c where c.mitra_id = u.id))
-		from unseen u
-		join public.mitra_online_status s on s.mitra_id = u.id
-		where wave_size > 0
-	), best as (
-		select r.id, r.search_round from ranked r
-		order by r.load, r.idle_since nulls first, r.id
-		limit nullif(wave_size, 0)
+		order by p.place
+		limit nullif(most, 0)
 	), made as (
 		insert into public.chat_request_notifications as n (session_id, mitra_id, round, created_at)
-			select session, b.id, b.search_round, clock_timestamp() from best b
+			select session, u.id, u.search_round, clock_timestamp() from unseen u
 		on conflict (session_id, mitra_id) do update set status = 'sent', round = excluded.round,
 			created_at = excluded.created_at, responded_at = null, close_reason = null
 		returning n.mitra_id
@@ -75,10 +76,13 @@ $$;
 
 create function mitrad.offer_events(c public.chat_sessions, mitras uuid[]) returns mitrad.event[]
 language sql stable as $$
-	select coalesce(array_agg(('mitra', m.id, 'request_offered', c.id, d.data)::mitrad.event), '{}')
+	with same as materialized ( -- once, not once for every mitra
+		select jsonb_build_object('duration_minutes', c.duration_minutes,
+			'expires_at', mitrad.iso(mitrad.session_closes_at(c))) as data
+	)
+	select coalesce(array_agg(('mitra', m.id, 'request_offered', c.id, same.data)::mitrad.event), '{}')
 	from unnest(mitras) m (id)
-	cross join (select jsonb_build_object('duration_minutes', c.duration_minutes,
-		'expires_at', mitrad.iso(mitrad.session_closes_at(c))) as data) d
+	cross join same
 $$;
 
 -- When the session is to be offered to more mitras: `offered` were reached just now, `left_over` are available
@@ -116,6 +120,9 @@ begin
 	perform mitrad.mitra_events_lock(candidates);
 	select coalesce(array_agg(p.mitra_id) filter (where p.has_room), '{}'), count(*) into pool, available
 	from mitrad.offer_pool(candidates) p;
+	if wave_size > 0 then
+		pool := mitrad.offer_ranking(pool);
+	end if;
 	offered := mitrad.offers_make(session, pool, wave_size);
 	perform mitrad.session_wait(session, cardinality(offered), available - cardinality(offered), wave_size);
 	select * into c from public.chat_sessions o where o.id = session;

@@ -19,6 +19,7 @@ declare
 	available uuid[]; -- may see a session
 	pool uuid[];      -- may get an offer now
 	newcomers uuid[];
+	audience uuid[];
 	offered uuid[];
 	considered uuid[] := '{}';
 	events mitrad.event[] := '{}';
@@ -52,6 +53,9 @@ begin
 	newcomers := array(select unnest(marked) intersect select unnest(available));
 	share := case when cardinality(waiting) > 1
 		then greatest(5, ceil(cardinality(pool)::numeric / cardinality(waiting))) else 0 end;
+	if wave_size > 0 or share > 0 then
+		pool := mitrad.offer_ranking(pool);
+	end if;
 
 	foreach c in array waiting loop
 		exit when cardinality(pool) = 0 or clock_timestamp() > now() + interval '1 second';
@@ -59,13 +63,13 @@ begin
 		everybody := c.starved or c.next_wave_at <= now();
 		continue when not everybody and cardinality(newcomers) = 0;
 		offered := mitrad.offers_make(c.id, case when everybody then pool
-			else array(select unnest(pool) intersect select unnest(newcomers)) end,
+			else array(select p from unnest(pool) p where p = any (newcomers)) end,
 			coalesce(least(nullif(wave_size, 0), nullif(share, 0)), 0));
-		pool := array(select unnest(pool) except select unnest(offered));
+		pool := array(select p from unnest(pool) p where p <> all (offered));
 		events := events || mitrad.offer_events(c, offered);
-		unseen := (select count(*) from unnest(case when everybody then available else newcomers end) a (id)
-			where not exists (select from public.chat_request_notifications n
-				where n.session_id = c.id and n.mitra_id = a.id and n.round = c.search_round));
+		audience := case when everybody then available else newcomers end;
+		unseen := cardinality(audience) - (select count(*) from public.chat_request_notifications n
+			where n.session_id = c.id and n.round = c.search_round and n.mitra_id = any (audience));
 		if everybody or unseen > 0 then
 			perform mitrad.session_wait(c.id, cardinality(offered), unseen, wave_size);
 		end if;
