@@ -12,6 +12,12 @@
 
 #include <event2/event.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
 #define UNIT      512
 #define CLASSES   18   /* class c has c * UNIT bytes */
 #define LEAST     1032 /* glibc 2.26 and later: what its per-thread cache takes */
@@ -61,7 +67,6 @@ pool_free(void *memory)
 void
 pool_install(void)
 {
-#ifndef __SANITIZE_ADDRESS__
-	event_set_mem_functions(pool_malloc, realloc, pool_free);
-#endif
+	if (!SANITIZED)
+		event_set_mem_functions(pool_malloc, realloc, pool_free);
 }

@@ -49,6 +49,10 @@ curl -s -H "\$operator" $cc/internal/mitras/$demo_mitra/reachability; echo
 curl -s -c "$dev/cookies" -X POST -H 'Content-Type: application/json' -d '{"email":"admin@example.com","password":"$password"}' $cc/internal/auth/login; echo
 curl -s -b "$dev/cookies" -c "$dev/cookies" -X POST $cc/internal/auth/refresh; echo
 
+# a customer starts without a name; another signs in by phone: the code is in the log of this server, for /api/client/auth/otp/verify
+curl -s -X POST $api/api/shared/auth/anonymous; echo
+curl -s -X POST -H 'Content-Type: application/json' -d '{"phone":"0812 3456 7890"}' $api/api/client/auth/otp/request; echo
+
 # Valkey goes away: the same answers, from PostgreSQL; and comes back
 $command valkey stop
 curl -s -X POST -H "\$mitra" $api/api/mitra/status/heartbeat; echo

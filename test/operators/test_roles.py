@@ -10,6 +10,8 @@ from harness.sources import read
 
 NOBODY = "11111111-2222-4333-8444-555555555555"
 # Contract section 4: all of /internal/ but login, refresh, and the test routes needs an operator's token.
+# An answer without an end; test/events reads it with an operator's token.
+ENDLESS = {"/internal/dashboard/stream"}
 WITHOUT_TOKEN = {("POST", "/internal/auth/login"), ("POST", "/internal/auth/refresh")}
 
 
@@ -53,7 +55,10 @@ def test_without_an_operators_token_nothing_is_done(mitrad, make_mitra, customer
         problem_of(ask(mitrad, method, path, token), 403, "WRONG_USER_TYPE")
 
 
-@pytest.mark.parametrize("method, path, caller", [row for row in routes() if row[2] in ("OPERATOR", "ADMIN")])
+@pytest.mark.parametrize(
+    "method, path, caller",
+    [row for row in routes() if row[2] in ("OPERATOR", "ADMIN") and row[1] not in ENDLESS],
+)
 def test_a_route_lets_its_roles_in_and_no_others(mitrad, make_operator, method, path, caller):
     for role in ("agent", "admin"):
         answer = ask(mitrad, method, path, make_operator(role).token)
