@@ -104,8 +104,9 @@ kept_text(const redisReply *reply)
 	static const char yes[] = "{\"available\":true,\"count\":";
 	static const char no[] = "{\"available\":false,\"count\":0,";
 	const char *text = mirror_reply_text(reply);
+	size_t length = text ? strlen(text) : 0;
 
-	if (!text || strlen(text) >= SNAPSHOT_SIZE || text[strlen(text) - 1] != '}')
+	if (length == 0 || length >= SNAPSHOT_SIZE || text[length - 1] != '}')
 		return NULL;
 	return strncmp(text, yes, sizeof(yes) - 1) == 0 || strncmp(text, no, sizeof(no) - 1) == 0
 		   ? text

@@ -80,6 +80,8 @@ append(struct framing_parse *p, const char *bytes, size_t count)
 {
 	size_t needed = p->length + count;
 
+	if (count == 0)
+		return;
 	if (needed > p->room) {
 		size_t room = p->room == 0 ? TEXT_ROOM_AT_START : p->room * 2;
 
