@@ -88,8 +88,9 @@ framing_new(struct event_base *base, struct evhttp *http, const struct framing_l
 	};
 	TAILQ_INIT(&framing->connections);
 	TAILQ_INIT(&framing->written);
+	framing->passage = bufferevent_socket_new(base, -1, 0);
 	framing->flush = event_new(base, -1, 0, flush_due, framing);
-	if (framing->flush == NULL)
+	if (framing->passage == NULL || framing->flush == NULL)
 		fatal("out of memory");
 	LIST_INSERT_HEAD(&framings, framing, entry);
 	evhttp_prepare(framing);
@@ -197,6 +198,7 @@ flush_due(evutil_socket_t fd, short what, void *argument)
 	struct framing *framing = argument;
 	struct connection *c;
 
+	connection_arrived(framing);
 	while ((c = TAILQ_FIRST(&framing->written)) != NULL) {
 		TAILQ_REMOVE(&framing->written, c, written_entry);
 		connection_flush(c);
@@ -215,23 +217,62 @@ framing_busy(const struct framing *framing)
 	return framing->busy;
 }
 
+/* The gate before evhttp's connection; NULL if that is gone. */
+static struct framing *
+framing_of(struct evhttp_connection *connection)
+{
+	struct bufferevent *passage;
+	struct framing *framing;
+
+	if (connection == NULL)
+		return NULL;
+	passage = bufferevent_get_underlying(evhttp_connection_get_bufferevent(connection));
+	LIST_FOREACH(framing, &framings, entry)
+		if (framing->passage == passage)
+			return framing;
+	return NULL;
+}
+
 bool
 framing_should_close(struct evhttp_request *request)
 {
-	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+	struct framing *framing = framing_of(evhttp_request_get_connection(request));
 
-	if (connection == NULL)
-		return true; /* the client is gone */
-	return connection_of(evhttp_connection_get_bufferevent(connection))->framing->draining;
+	return framing == NULL || framing->draining;
+}
+
+/* A search, since evhttp tells us nothing of ours; but who asks does so once in a connection's life. */
+static struct connection *
+connection_of(struct evhttp_request *request)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+	struct framing *framing = framing_of(connection);
+	struct connection *c;
+
+	if (framing == NULL)
+		return NULL;
+	TAILQ_FOREACH(c, &framing->connections, entry)
+		if (c->inner == evhttp_connection_get_bufferevent(connection))
+			return c;
+	return NULL;
 }
 
 void
 framing_hang_up(struct evhttp_request *request)
 {
-	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+	struct connection *c = connection_of(request);
 
-	if (connection != NULL)
-		connection_close(connection_of(evhttp_connection_get_bufferevent(connection)));
+	if (c != NULL)
+		connection_close(c);
+}
+
+void
+framing_set_send_buffer(struct evhttp_request *request, int bytes)
+{
+	struct connection *c = connection_of(request);
+
+	if (c != NULL)
+		(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 /*
@@ -278,5 +319,6 @@ framing_connection_gone(struct framing *framing)
 	if (!framing->freed || framing->open > 0)
 		return;
 	event_free(framing->flush);
+	bufferevent_free(framing->passage);
 	free(framing);
 }

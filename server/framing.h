@@ -74,6 +74,9 @@ void framing_free(struct framing *);
  */
 bool framing_should_close(struct evhttp_request *);
 
+/* How much the kernel may keep for the client of this request that it has not taken yet. */
+void framing_set_send_buffer(struct evhttp_request *, int bytes);
+
 /* Closes the connection of a request whose client does not take its answer. The request stays, without a connection. */
 void framing_hang_up(struct evhttp_request *);
 

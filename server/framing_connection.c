@@ -1,23 +1,27 @@
 /*
  * framing_connection: raw bytes in, whole requests to evhttp, replies out.
  *
- *     client ──► socket ──► parser ──► inner ──► evhttp ──► worker
- *     client ◄────────── written by us ◄── inner ◄──────────┘
+ *     client ──► parser ──► inner ──► evhttp ──► worker
+ *     client ◄───────────── inner ◄──────────────┘
  *
- * `inner` is a filter bufferevent, as nothing else that evhttp takes lets us in between: it hands
- * on the descriptor that evhttp sets, and its enabling and disabling of reads.  But its own way of
- * moving bytes is not used, because in libevent 2.1.12 it says "written" when they have merely
- * reached the buffer of the socket, so that evhttp closes before a last reply is sent; and it
- * forgets bytes that were added before writing was enabled, as evhttp does it.  So the callbacks of
- * `socket` are ours, requests are put into inner's input by hand, and inner's output is written to
- * the descriptor by hand; when all of it is in the kernel, evhttp is told.
+ * `inner` is a filter bufferevent, the only kind that tells us when evhttp has freed it.  None of its own
+ * ways of moving bytes is used: we read from the descriptor into one buffer for all, put whole requests into
+ * inner's input, send what is in inner's output when evhttp has written all of it, and tell evhttp when that
+ * is in the kernel.  (Left to itself, a filter of libevent 2.1.12 says "written" when the bytes have merely
+ * reached the next buffer, so that evhttp closes before a last reply is sent; and it forgets bytes that were
+ * added before writing was enabled, as evhttp does it.)
+ *
+ * A filter must stand on another bufferevent.  That is the gate's `passage`, one for all connections, which
+ * is never enabled: a bufferevent of its own would cost each connection almost a KiB.  What it
+ * serves for is that evhttp, having accepted, sets the descriptor in it, from where connection_arrived()
+ * takes it.
  */
 #include "server/framing_connection.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -26,29 +30,42 @@
 #include "common/log.h"
 #include "server/framing_problem.h"
 
-#define LINGER_BYTES_MAX ((uint32_t)1024 * 1024)
-
-static void socket_readable(struct bufferevent *, void *);
-static void socket_ended(struct bufferevent *, short, void *);
-static void socket_writable(evutil_socket_t, short, void *);
+static void readable(evutil_socket_t, short, void *);
+static void writable(evutil_socket_t, short, void *);
 static void reply_added(struct evbuffer *, const struct evbuffer_cb_info *, void *);
 static void deadline_passed(evutil_socket_t, short, void *);
-static void lingering_readable(evutil_socket_t, short, void *);
 static void connection_let_go(void *);
 
-static void receive(struct connection *);
+static void take(struct connection *, const char *bytes, size_t count);
 static void serve(struct connection *);
 static void served(struct connection *);
 static void refuse(struct connection *, enum framing_refusal);
 static void hang_up(struct connection *);
-static void linger(struct connection *);
-static void release(struct connection *);
 
 static enum bufferevent_filter_result
 filter_nothing(struct evbuffer *from, struct evbuffer *to, ev_ssize_t limit,
     enum bufferevent_flush_mode mode, void *argument)
 {
 	return BEV_NEED_MORE;
+}
+
+/*
+ * The filter does not close the descriptor, but says that it will, or else evhttp does.  For that it takes a
+ * reference of the passage along when it goes, which it is given here.
+ */
+static struct bufferevent *
+inner_new(struct connection *c)
+{
+	struct bufferevent *passage = c->framing->passage;
+	struct bufferevent *inner = bufferevent_filter_new(
+	    passage, filter_nothing, filter_nothing, BEV_OPT_CLOSE_ON_FREE, connection_let_go, c);
+
+	if (inner == NULL || evbuffer_add_cb(bufferevent_get_output(inner), reply_added, c) == NULL)
+		fatal("out of memory");
+	bufferevent_incref(passage);
+	bufferevent_setcb(passage, NULL, NULL, NULL, NULL);
+	bufferevent_disable(passage, EV_READ | EV_WRITE);
+	return inner;
 }
 
 struct bufferevent *
@@ -58,37 +75,42 @@ connection_new(struct framing *framing)
 
 	if (c == NULL)
 		fatal("out of memory");
-	/*
-	 * The socket does not close the descriptor, and evhttp leaves it to inner, which passes it
-	 * on to the socket.
-	 */
-	c->socket = bufferevent_socket_new(framing->base, -1, 0);
-	if (c->socket == NULL)
-		fatal("out of memory");
-	c->inner = bufferevent_filter_new(
-	    c->socket, filter_nothing, filter_nothing, BEV_OPT_CLOSE_ON_FREE, connection_let_go, c);
-	if (c->inner == NULL ||
-	    evbuffer_add_cb(bufferevent_get_output(c->inner), reply_added, c) == NULL)
-		fatal("out of memory");
-	bufferevent_setcb(c->socket, socket_readable, NULL, socket_ended, c);
-	bufferevent_disable(c->socket, EV_WRITE);
+	connection_arrived(framing);
 	c->framing = framing;
 	c->fd = -1;
+	c->inner = inner_new(c);
+	event_assign(&c->io, framing->base, -1, EV_READ, readable, c);
 	event_assign(&c->deadline, framing->base, -1, 0, deadline_passed, c);
 	event_add(&c->deadline, framing->deadlines.idle);
 	TAILQ_INSERT_TAIL(&framing->connections, c, entry);
+	framing->arriving = c;
+	event_active(framing->flush, EV_WRITE, 0);
 	if (++framing->open > framing->limits.connections)
 		refuse(c, REFUSAL_CONNECTIONS);
 	return c->inner;
 }
 
-struct connection *
-connection_of(struct bufferevent *inner)
+static void
+watch(struct connection *c, short what, event_callback_fn callback)
 {
-	void *argument;
+	event_del(&c->io);
+	event_assign(&c->io, c->framing->base, c->fd, what | EV_PERSIST, callback, c);
+	if (event_add(&c->io, NULL) != 0)
+		fatal("out of memory");
+}
 
-	bufferevent_getcb(bufferevent_get_underlying(inner), NULL, NULL, NULL, &argument);
-	return argument;
+void
+connection_arrived(struct framing *framing)
+{
+	struct connection *c = framing->arriving;
+
+	if (c == NULL)
+		return;
+	framing->arriving = NULL;
+	c->fd = bufferevent_getfd(framing->passage);
+	bufferevent_setfd(framing->passage, -1);
+	if (c->state == CONNECTION_IDLE)
+		watch(c, EV_READ, readable);
 }
 
 /* evhttp has freed its connection; connection_let_go() is yet to come. */
@@ -117,60 +139,96 @@ evhttp_is_writing(const struct connection *c)
 	return (bufferevent_get_enabled(c->inner) & EV_WRITE) != 0;
 }
 
-static int
-descriptor(struct connection *c)
-{
-	if (c->fd == -1)
-		c->fd = bufferevent_getfd(c->socket);
-	return c->fd;
-}
-
 /*
  * From the client to evhttp.
  */
 
+/* The client has shut down its side, or is gone altogether; these look the same until we write. */
 static void
-socket_readable(struct bufferevent *socket, void *argument)
+client_ended(struct connection *c)
 {
-	struct connection *c = argument;
-
-	if (c->state == CONNECTION_IDLE || c->state == CONNECTION_RECEIVING)
-		receive(c);
-	else
-		bufferevent_disable(
-		    socket, EV_READ); /* what is here waits for its turn, the rest in the kernel */
-}
-
-/*
- * The client has shut down its side, or is gone altogether; these look the same until we write.  So
- * what it has asked for before is answered first.
- */
-static void
-socket_ended(struct bufferevent *socket, short what, void *argument)
-{
-	struct connection *c = argument;
-
 	c->ended = true;
-	if (what & BEV_EVENT_ERROR)
-		c->lost = true;
-	if (c->lost || c->state == CONNECTION_IDLE || c->state == CONNECTION_RECEIVING)
+	/* What it has asked for before is answered first. */
+	if (c->state != CONNECTION_SERVING)
 		hang_up(c);
 }
 
-static enum framing_verdict
-parse_some(struct connection *c)
+static void
+client_lost(struct connection *c)
 {
-	struct evbuffer *input = bufferevent_get_input(c->socket);
-	enum framing_verdict verdict;
-	struct evbuffer_iovec piece;
-	size_t taken;
+	c->lost = true;
+	hang_up(c);
+}
 
-	if (evbuffer_peek(input, -1, NULL, &piece, 1) < 1)
-		return FRAMING_MORE;
-	verdict = framing_parse(
-	    &c->parse, &c->framing->limits, piece.iov_base, piece.iov_len, &taken);
-	evbuffer_drain(input, taken);
-	return verdict;
+static bool
+is_passing(int error)
+{
+	return error == EAGAIN || error == EINTR;
+}
+
+static void
+receive(struct connection *c)
+{
+	static char bytes[16 * 1024]; /* for whoever is read from */
+	ssize_t count = recv(c->fd, bytes, sizeof(bytes), 0);
+
+	if (count > 0)
+		take(c, bytes, (size_t)count);
+	else if (count == 0)
+		client_ended(c);
+	else if (!is_passing(errno))
+		client_lost(c);
+}
+
+/*
+ * While a request is being served, nothing is read.  But it would cost two system calls a request to say so to the
+ * kernel, so that is done when bytes, or the end, do come, which is rare.
+ */
+static void
+look(struct connection *c)
+{
+	char byte;
+	ssize_t count = recv(c->fd, &byte, 1, MSG_PEEK);
+
+	if (count < 0) {
+		if (!is_passing(errno))
+			client_lost(c);
+		return;
+	}
+	event_del(&c->io);
+	c->deaf = true;
+	if (count == 0)
+		client_ended(c);
+}
+
+static void
+readable(evutil_socket_t fd, short what, void *argument)
+{
+	struct connection *c = argument;
+
+	if (is_abandoned(c))
+		return;
+	if (c->state == CONNECTION_IDLE || c->state == CONNECTION_RECEIVING)
+		receive(c);
+	else
+		look(c);
+}
+
+/* `bytes` may be a part of what is kept already. */
+static void
+keep(struct connection *c, const char *bytes, size_t count)
+{
+	char *rest = NULL;
+
+	if (count > 0) {
+		rest = malloc(count);
+		if (rest == NULL)
+			fatal("out of memory");
+		memcpy(rest, bytes, count);
+	}
+	free(c->rest);
+	c->rest = rest;
+	c->rest_length = (uint32_t)count;
 }
 
 /*
@@ -202,13 +260,14 @@ receive_more(struct connection *c)
 }
 
 static void
-receive(struct connection *c)
+take(struct connection *c, const char *bytes, size_t count)
 {
-	struct evbuffer *input = bufferevent_get_input(c->socket);
-	enum framing_verdict verdict = FRAMING_MORE;
+	size_t taken;
+	enum framing_verdict verdict = framing_parse(
+	    &c->parse, &c->framing->limits, bytes, count, &taken);
 
-	while (verdict == FRAMING_MORE && evbuffer_get_length(input) > 0)
-		verdict = parse_some(c);
+	if (c->rest != NULL || taken < count)
+		keep(c, bytes + taken, count - taken);
 	if (verdict == FRAMING_COMPLETE)
 		serve(c);
 	else if (verdict == FRAMING_REFUSED)
@@ -278,10 +337,9 @@ reply_added(struct evbuffer *output, const struct evbuffer_cb_info *info, void *
 static void
 wait_until_writable(struct connection *c)
 {
-	if (c->io == NULL)
-		c->io = event_new(c->framing->base, descriptor(c), EV_WRITE, socket_writable, c);
-	if (c->io == NULL || event_add(c->io, NULL) != 0)
-		fatal("out of memory");
+	if (!c->stuck)
+		watch(c, EV_WRITE, writable);
+	c->stuck = true;
 	if (c->state == CONNECTION_SERVING && !evtimer_pending(&c->deadline, NULL))
 		event_add(&c->deadline, c->framing->deadlines.reply);
 }
@@ -313,19 +371,23 @@ connection_flush(struct connection *c)
 	if (is_abandoned(c))
 		return;
 	output = bufferevent_get_output(c->inner);
-	if (evbuffer_get_length(output) > 0 && evbuffer_write(output, descriptor(c)) < 0 &&
-	    errno != EAGAIN && errno != EINTR) {
-		c->lost = true;
-		hang_up(c);
-	} else if (evbuffer_get_length(output) > 0) {
-		wait_until_writable(c);
-	} else {
-		all_sent(c);
+	if (evbuffer_get_length(output) > 0 && evbuffer_write(output, c->fd) < 0 &&
+	    !is_passing(errno)) {
+		client_lost(c);
+		return;
 	}
+	if (evbuffer_get_length(output) > 0) {
+		wait_until_writable(c);
+		return;
+	}
+	if (c->stuck && !c->ended)
+		watch(c, EV_READ, readable);
+	c->stuck = false;
+	all_sent(c);
 }
 
 static void
-socket_writable(evutil_socket_t fd, short what, void *argument)
+writable(evutil_socket_t fd, short what, void *argument)
 {
 	struct connection *c = argument;
 
@@ -342,9 +404,13 @@ served(struct connection *c)
 	c->framing->busy--;
 	c->state = CONNECTION_IDLE;
 	event_add(&c->deadline, c->framing->draining ? deadlines->drain : deadlines->idle);
-	if (!c->ended)
-		bufferevent_enable(c->socket, EV_READ);
-	receive(c);
+	if (c->deaf && !c->ended)
+		event_add(&c->io, NULL);
+	c->deaf = false;
+	if (c->rest != NULL)
+		take(c, c->rest, c->rest_length);
+	else if (c->ended)
+		hang_up(c);
 }
 
 /*
@@ -355,12 +421,9 @@ served(struct connection *c)
 static void
 refuse(struct connection *c, enum framing_refusal refusal)
 {
-	struct evbuffer *input = bufferevent_get_input(c->socket);
-
 	counters.http_rejected++;
 	c->state = CONNECTION_REFUSING;
-	bufferevent_disable(c->socket, EV_READ);
-	evbuffer_drain(input, evbuffer_get_length(input));
+	event_del(&c->io);
 	framing_problem(
 	    bufferevent_get_output(c->inner), refusal, framing_parse_is_head(&c->parse));
 	framing_parse_reset(&c->parse);
@@ -383,7 +446,7 @@ bytes_have_come(struct connection *c)
 {
 	char byte;
 
-	return recv(descriptor(c), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+	return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 static void
@@ -392,7 +455,7 @@ deadline_passed(evutil_socket_t fd, short what, void *argument)
 	struct connection *c = argument;
 
 	if (c->state == CONNECTION_LINGERING) {
-		release(c);
+		connection_release(c);
 		return;
 	}
 	if (is_abandoned(c))
@@ -405,8 +468,7 @@ deadline_passed(evutil_socket_t fd, short what, void *argument)
 		event_add(&c->deadline, c->framing->deadlines.head);
 		return;
 	}
-	c->lost = true;
-	hang_up(c);
+	client_lost(c);
 }
 
 void
@@ -421,7 +483,7 @@ connection_close(struct connection *c)
 {
 	c->lost = true;
 	if (c->state == CONNECTION_LINGERING)
-		release(c);
+		connection_release(c);
 	else if (!is_abandoned(c))
 		hang_up(c);
 }
@@ -434,73 +496,25 @@ static void
 connection_let_go(void *argument)
 {
 	struct connection *c = argument;
+	struct framing *framing = c->framing;
 	bool answered = c->state == CONNECTION_SERVING || c->state == CONNECTION_REFUSING;
 
-	descriptor(c);
+	if (framing->arriving == c)
+		connection_arrived(framing);
+	c->inner = NULL;
 	/*
 	 * Before the descriptor can be closed, and its number be used again, no event may refer to
 	 * it.
 	 */
-	bufferevent_disable(c->socket, EV_READ | EV_WRITE);
-	c->socket = c->inner = NULL;
-	if (c->io != NULL)
-		event_free(c->io);
-	c->io = NULL;
+	event_del(&c->io);
 	if (c->written)
-		TAILQ_REMOVE(&c->framing->written, c, written_entry);
+		TAILQ_REMOVE(&framing->written, c, written_entry);
 	if (c->state == CONNECTION_SERVING)
-		c->framing->busy--;
+		framing->busy--;
 	c->state = CONNECTION_LINGERING;
-	c->framing->lingering++;
+	framing->lingering++;
 	if (answered && !c->ended && !c->lost)
-		linger(c);
+		connection_linger(c);
 	else
-		release(c);
-}
-
-/*
- * To close while the client still sends would make the kernel answer with a reset, upon which the
- * client's kernel throws away our last answer, read or not (RFC 9112 section 9.6).  So wait for the
- * client to close, but not for long.
- */
-static void
-linger(struct connection *c)
-{
-	c->io = event_new(c->framing->base, c->fd, EV_READ | EV_PERSIST, lingering_readable, c);
-	if (c->io == NULL || event_add(c->io, NULL) != 0)
-		fatal("out of memory");
-	event_add(&c->deadline, c->framing->deadlines.linger);
-}
-
-static void
-lingering_readable(evutil_socket_t fd, short what, void *argument)
-{
-	struct connection *c = argument;
-	/* On TCP this drops the bytes without copying them anywhere (tcp(7), MSG_TRUNC). */
-	ssize_t dropped = recv(fd, NULL, LINGER_BYTES_MAX, MSG_TRUNC | MSG_DONTWAIT);
-
-	if (dropped < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (dropped > 0)
-		c->lingered += (uint32_t)dropped;
-	if (dropped <= 0 || c->lingered > LINGER_BYTES_MAX)
-		release(c);
-}
-
-static void
-release(struct connection *c)
-{
-	struct framing *framing = c->framing;
-
-	evtimer_del(&c->deadline);
-	if (c->io != NULL)
-		event_free(c->io);
-	if (c->fd != -1)
-		close(c->fd);
-	framing_parse_reset(&c->parse);
-	TAILQ_REMOVE(&framing->connections, c, entry);
-	framing->lingering--;
-	framing->open--;
-	free(c);
-	framing_connection_gone(framing);
+		connection_release(c);
 }

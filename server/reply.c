@@ -181,18 +181,13 @@ reply_empty(struct request *r, int status)
 bool
 reply_stream_begin(struct request *r, const char *content_type)
 {
-	struct evhttp_connection *connection = evhttp_request_get_connection(r->http);
-	int bytes = STREAM_KERNEL_BYTES;
-
 	if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) {
 		(void)reply_text(r, 200, content_type, "");
 		return false;
 	}
 	head_of(r, content_type);
 	observe(r, 200); /* now, as how long it goes on says nothing about us */
-	if (connection != NULL)
-		(void)setsockopt(bufferevent_getfd(evhttp_connection_get_bufferevent(connection)),
-		    SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	framing_set_send_buffer(r->http, STREAM_KERNEL_BYTES);
 	evhttp_send_reply_start(r->http, 200, reason_of(200));
 	return true;
 }
