@@ -8,6 +8,11 @@
 --
 -- All names are qualified.  `set search_path` on a function would cost a little at every call and would
 -- keep the planner from inlining it.
+--
+-- A function in SQL is inlined if it is a mere expression, or stands in FROM, and is not declared more constant than
+-- what it calls.  Any other is parsed and planned at every call (up to PostgreSQL 17), which takes several times as
+-- long as to run it; whereas the plans of one in PL/pgSQL are kept by the connection.  So whatever requests call, and
+-- cannot be inlined, is in PL/pgSQL.
 
 create type mitrad.reply as (problem text, errors text, answer text);
 

@@ -79,15 +79,9 @@ create trigger status_believable
 create function mitrad.status_changed() returns trigger
 language plpgsql as $$
 declare
-	leaves uuid; -- who was online by this row before
-	enters uuid; -- and who is now
+	leaves uuid := case when old.is_online then old.mitra_id end; -- who was online by this row before
+	enters uuid := case when new.is_online then new.mitra_id end; -- and who is now
 begin
-	if tg_op <> 'INSERT' and old.is_online then
-		leaves := old.mitra_id;
-	end if;
-	if tg_op <> 'DELETE' and new.is_online then
-		enters := new.mitra_id;
-	end if;
 	if leaves is distinct from enters then
 		perform mitrad.version_bump(leaves, enters);
 	end if;
@@ -102,15 +96,9 @@ create trigger status_changed
 create function mitrad.session_changed() returns trigger
 language plpgsql as $$
 declare
-	leaves uuid; -- whose load this session was before
-	enters uuid; -- and whose it is now
+	leaves uuid := case when mitrad.is_load(old.status) then old.mitra_id end; -- whose load this session was before
+	enters uuid := case when mitrad.is_load(new.status) then new.mitra_id end; -- and whose it is now
 begin
-	if tg_op <> 'INSERT' and mitrad.is_load(old.status) then
-		leaves := old.mitra_id;
-	end if;
-	if tg_op <> 'DELETE' and mitrad.is_load(new.status) then
-		enters := new.mitra_id;
-	end if;
 	if leaves is distinct from enters then
 		perform mitrad.version_bump(leaves, enters);
 	end if;

@@ -9,12 +9,14 @@
 -- for nobody's session or mitra.
 
 create function mitrad.mark(mitra uuid, offers boolean, lost boolean) returns void
-language sql as $$
+language plpgsql as $$
+begin
 	insert into public.matching_marks as k (mitra_id, offers_at, lost_at)
 		values (mitra, case when offers then now() end, case when lost then now() end)
 	on conflict (mitra_id) do update set
 		offers_at = coalesce(excluded.offers_at, k.offers_at),
-		lost_at = coalesce(excluded.lost_at, k.lost_at)
+		lost_at = coalesce(excluded.lost_at, k.lost_at);
+end
 $$;
 
 create function mitrad.mark_arrival() returns trigger

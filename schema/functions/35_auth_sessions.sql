@@ -41,8 +41,10 @@ $$;
 -- May that access token's session no longer change anything?  One that this database does not know is fine: the
 -- token's signature is good.
 create function mitrad.session_is_revoked(session uuid) returns boolean
-language sql stable as $$
-	select exists (select from public.auth_sessions a where a.id = session and a.revoked_at is not null)
+language plpgsql stable as $$
+begin
+	return exists (select from public.auth_sessions a where a.id = session and a.revoked_at is not null);
+end
 $$;
 
 -- The caller has locked the user's row, or made it in this transaction; so no deactivation can miss the new session.

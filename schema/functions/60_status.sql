@@ -11,20 +11,25 @@ language sql immutable as $$
 		case when mirror ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$' then mirror end)
 $$;
 
--- The contract's Status, with the mirror state that it was made from.
+-- The contract's Status.
+create type mitrad.status as (
+	online boolean, online_since text, last_heartbeat_at text,
+	active_sessions integer, max_sessions integer, heartbeat_interval_seconds integer
+);
+
+-- A mitra's status, with the mirror state that it was made from.
 create function mitrad.status_reply(mitra uuid, mirror_heartbeat text default null) returns mitrad.transition
-language sql stable as $$
-	select null::text, null::text, row_to_json(a)::text,
-		s.mitra_id, s.version, s.online, s.active, s.sessions, a.last_heartbeat_at, s.online_since
-	from mitrad.mirror_state s
-	cross join lateral (
-		select s.online, s.online_since,
-			mitrad.later_iso(s.heartbeat, mirror_heartbeat) as last_heartbeat_at,
-			s.sessions as active_sessions,
-			mitrad.config_integer('max_customers_per_mitra') as max_sessions,
-			mitrad.config_integer('heartbeat_interval_seconds') as heartbeat_interval_seconds
-	) a
-	where s.mitra_id = mitra
+language plpgsql stable as $$
+declare
+	s mitrad.mirror_state;
+	status mitrad.status;
+begin
+	select * into s from mitrad.mirror_state m where m.mitra_id = mitra;
+	status := (s.online, s.online_since, mitrad.later_iso(s.heartbeat, mirror_heartbeat), s.sessions,
+		mitrad.config_integer('max_customers_per_mitra'), mitrad.config_integer('heartbeat_interval_seconds'));
+	return (null, null, row_to_json(status)::text, s.mitra_id, s.version, s.online, s.active, s.sessions,
+		status.last_heartbeat_at, s.online_since)::mitrad.transition;
+end
 $$;
 
 -- `session` is the token's auth session; one that was revoked may no longer change anything.

@@ -127,6 +127,18 @@ def test_a_row_that_is_missing_or_unknown_harms_nothing(call, database):
     assert effective(call) == {**before, "goodbye_seconds": 5}
 
 
+@pytest.mark.parametrize("edit", [
+    "UPDATE app_config SET value = '4' WHERE key = 'max_customers_per_mitra'",
+    """UPDATE app_config_definitions SET "default" = '4' WHERE key = 'max_customers_per_mitra';
+       TRUNCATE app_config""",
+    """UPDATE app_config_definitions SET "default" = '4' WHERE key = 'max_customers_per_mitra';
+       UPDATE app_config SET key = 'mistyped' WHERE key = 'max_customers_per_mitra'""",
+])
+def test_every_edit_by_hand_counts_at_once(database, edit):
+    database.execute(edit)
+    assert database.value("SELECT mitrad.config_integer('max_customers_per_mitra')") == 4
+
+
 def test_two_patches_at_once_both_count(rival, call):
     one, other = rival(), rival()
     one.call("config_patch", '{"goodbye_seconds": 5, "stale_after_seconds": 50}')
