@@ -33,6 +33,7 @@ static const struct {
 	{ "OTP_SENDER", check_otp_sender },
 	{ "OTP_WEBHOOK_URL", check_service_url },
 	{ "FAZPASS_BASE_URL", check_service_url },
+	{ "XENDIT_BASE_URL", check_service_url },
 	{ "GOOGLE_JWKS_URL", check_service_url },
 	{ "APPLE_JWKS_URL", check_service_url },
 	{ "HTTPS_CA_FILE", check_readable },

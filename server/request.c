@@ -83,6 +83,12 @@ request_keep(struct request *r, const char *text)
 }
 
 const char *
+request_header(const struct request *r, const char *name)
+{
+	return evhttp_find_header(evhttp_request_get_input_headers(r->http), name);
+}
+
+const char *
 request_session(const struct request *r)
 {
 	return r->caller.session_id[0] == '\0' ? NULL : r->caller.session_id;

@@ -95,6 +95,9 @@ void request_free(struct request *);
 /* A copy that lives as long as the request. */
 const char *request_keep(struct request *, const char *);
 
+/* What the client sent under that name; NULL if it did not. */
+const char *request_header(const struct request *, const char *name);
+
 /* The auth session of the caller's token, for SQL; NULL if it names none. */
 const char *request_session(const struct request *);
 /* The caller's id, likewise; NULL if nobody said who he is. */

@@ -1,6 +1,6 @@
 /*
  * deadlines: what must happen to sessions without anybody's asking: they begin to search again, are offered to more
- * mitras, are warned, and end.
+ * mitras, are warned, and end; what payment providers have said is taken up, and they are asked (payments.c).
  *
  * Asked what is due, PostgreSQL also tells when there will be more.  The loop looks again then, or as soon as a
  * transition elsewhere wakes it, and at least once a second, as a message may get lost.  Every sweeper does this;
@@ -9,23 +9,14 @@
  * This pass needs no Valkey; what it could not write to the mirror is reseeded, and events can be fetched.
  */
 #include "common/clock.h"
-#include "common/counters.h"
-#include "common/events.h"
 #include "common/log.h"
 #include "common/pg.h"
-#include "common/valkey.h"
 #include "sweeper/sweeper.h"
 
 #define ROUNDS_MAX     100 /* of at most 1,000 sessions each; what is left waits for the next time */
 #define LOOK_MS        1000 /* at least so often */
 #define TRY_AGAIN_MS   100  /* what is due is locked by somebody */
 #define OTHERS_TURN_MS 500  /* the holder of the lease comes first, the others help out */
-
-enum progress {
-	FAILED,
-	NOTHING,
-	MOVED_ON,
-};
 
 void
 deadlines_look_within(struct sweeper *s, int64_t ms)
@@ -36,54 +27,8 @@ deadlines_look_within(struct sweeper *s, int64_t ms)
 		s->deadlines_look_ms = at_ms;
 }
 
-static void
-publish(struct sweeper *s, const struct rows *rows)
-{
-	struct valkey_batch *batch;
-
-	if (events_count(rows) == 0)
-		return;
-	batch = valkey_batch_new(s->valkey);
-	events_add(batch, rows);
-	valkey_replies_free(sweeper_ask(s, batch));
-}
-
-/* One line for each mitra, as operators look for them by id. */
-static void
-not_shown(const struct sweeper *s, const struct mirror_state *states, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		log_warning("[valkey-mirror] setCapacity %s failed: %s", states[i].id, s->error);
-}
-
-static enum progress
-act(struct sweeper *s, enum sweeper_statement statement)
-{
-	struct arena arena = { 0 };
-	struct mirror_state *states;
-	struct rows *rows;
-	bool moved;
-	size_t count;
-
-	if (!sweeper_query(s, statement, 0, NULL, &rows)) {
-		log_warning("[deadlines] failed: %s", s->error);
-		return FAILED;
-	}
-	moved = rows_count(rows) > 0;
-	count = mirror_states_of(&arena, rows, &states);
-	if (count > 0 && !sweeper_apply(s, &arena, states, count, (struct mirror_how){ 0 }, NULL))
-		not_shown(s, states, count);
-	if (moved) {
-		counters.sessions_settled++;
-		publish(s, rows);
-	}
-	rows_free(rows);
-	arena_free(&arena);
-	return moved ? MOVED_ON : NOTHING;
-}
-
-/* Those of the three that are due. */
-static enum progress
+/* Those of the actions that are due. */
+static enum transition_progress
 act_on(struct sweeper *s, const struct rows *due)
 {
 	static const struct {
@@ -93,36 +38,39 @@ act_on(struct sweeper *s, const struct rows *due)
 		{ "lost", SQL_SESSIONS_LOST },
 		{ "settle", SQL_SESSIONS_SETTLE },
 		{ "match", SQL_SESSIONS_MATCH },
+		{ "webhooks", SQL_WEBHOOK_PROCESS },
 	};
-	enum progress progress = NOTHING;
+	enum transition_progress progress = TRANSITION_NONE;
 
 	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++) {
-		enum progress one = NOTHING;
+		enum transition_progress one = TRANSITION_NONE;
 
 		if (rows_flag(due, actions[i].column))
-			one = act(s, actions[i].statement);
-		if (one == FAILED)
-			return FAILED;
-		if (one == MOVED_ON)
-			progress = MOVED_ON;
+			one = transition(s, actions[i].statement, 0, NULL);
+		if (one == TRANSITION_FAILED)
+			return TRANSITION_FAILED;
+		if (one == TRANSITION_MADE)
+			progress = TRANSITION_MADE;
 	}
+	if (rows_flag(due, "collect"))
+		payments_ask(s);
 	return progress;
 }
 
 /* One look; what is due is done. */
-static enum progress
+static enum transition_progress
 look(struct sweeper *s)
 {
-	enum progress progress;
+	enum transition_progress progress;
 	struct rows *due;
 
 	s->deadlines_look_ms = clock_monotonic_ms() + LOOK_MS;
 	if (!sweeper_query(s, SQL_SESSIONS_DUE, 0, NULL, &due)) {
 		log_warning("[deadlines] failed: %s", s->error);
-		return FAILED;
+		return TRANSITION_FAILED;
 	}
 	progress = act_on(s, due);
-	if (progress == NOTHING && rows_text(due, "next_ms") != NULL) {
+	if (progress == TRANSITION_NONE && rows_text(due, "next_ms") != NULL) {
 		int64_t next_ms = rows_integer(due, "next_ms");
 
 		deadlines_look_within(s,
@@ -135,10 +83,10 @@ look(struct sweeper *s)
 bool
 deadlines(struct sweeper *s)
 {
-	enum progress progress = MOVED_ON;
+	enum transition_progress progress = TRANSITION_MADE;
 
-	for (int round = 0; progress == MOVED_ON && round < ROUNDS_MAX && sweeper_goes_on(s);
+	for (int round = 0; progress == TRANSITION_MADE && round < ROUNDS_MAX && sweeper_goes_on(s);
 	     round++)
 		progress = look(s);
-	return progress != FAILED;
+	return progress != TRANSITION_FAILED;
 }

@@ -1,17 +1,19 @@
-/* retention: events older than event_retention_days are forgotten, in pages, so that no lock lasts long. */
+/* retention: events that nobody can be interested in any more, and providers' messages, are deleted page by page. */
 #include "common/log.h"
 #include "common/pg.h"
 #include "sweeper/sweeper.h"
 
-bool
-retention(struct sweeper *s)
+#define PAGES_MAX 1000 /* what is left waits for the next time */
+
+static bool
+prune(struct sweeper *s, enum sweeper_statement statement)
 {
 	int64_t pruned = 1;
 
-	while (pruned > 0 && sweeper_goes_on(s)) {
+	for (int page = 0; pruned > 0 && page < PAGES_MAX && sweeper_goes_on(s); page++) {
 		struct rows *rows;
 
-		if (!sweeper_query(s, SQL_EVENTS_PRUNE, 0, NULL, &rows)) {
+		if (!sweeper_query(s, statement, 0, NULL, &rows)) {
 			log_warning("[retention] failed: %s", s->error);
 			return false;
 		}
@@ -19,4 +21,10 @@ retention(struct sweeper *s)
 		rows_free(rows);
 	}
 	return true;
+}
+
+bool
+retention(struct sweeper *s)
+{
+	return prune(s, SQL_EVENTS_PRUNE) && prune(s, SQL_WEBHOOKS_PRUNE);
 }

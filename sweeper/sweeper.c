@@ -28,6 +28,7 @@
 #define WATCH_PERIOD_MS     1000
 #define WAKE_DELAY_MS       10
 #define RETENTION_PERIOD_MS 600000
+#define RETENTION_FIRST_MS  5000 /* after the start: somebody may restart us more often than that */
 #define PG_RETRY_MS         200
 
 static const struct pg_statement statements[] = {
@@ -42,7 +43,7 @@ struct pass {
 	int64_t period_ms;       /* 0: never */
 	uint64_t *last_success;  /* gauge: wall time, seconds */
 	uint64_t *last_duration; /* gauge: milliseconds */
-	int64_t due_ms;          /* monotonic */
+	int64_t due_ms; /* monotonic; in the table: after the start; 0: a period after it */
 };
 
 static bool start(struct sweeper *);
@@ -167,6 +168,7 @@ sweeper_main(const struct boot *boot)
 	channel_on_tick(s.channel, on_tick, &s);
 	channel_on_catch_up(s.channel, on_catch_up, &s);
 	valkey_on_state(s.valkey, on_valkey_state, &s);
+	s.payments = payments_new(&s);
 	wakes = valkey_subscriber_new(s.base, s.dns, boot->config,
 	    (const char *const[]){ EVENTS_WAKE_CHANNEL }, 1, on_wake, on_wake_subscribed, &s);
 	term = evsignal_new(s.base, SIGTERM, on_term, &s);
@@ -181,6 +183,7 @@ sweeper_main(const struct boot *boot)
 	}
 	event_free(term);
 	valkey_subscriber_free(wakes);
+	payments_free(s.payments);
 	channel_free(s.channel);
 	sweeper_close(&s);
 	log_flush();
@@ -256,16 +259,18 @@ run(struct sweeper *s)
 		    &gauges.reseed_success_timestamp_seconds,
 		    &gauges.reseed_duration_milliseconds },
 		{ retention, RETENTION_PERIOD_MS, &gauges.retention_success_timestamp_seconds,
-		    &gauges.retention_duration_milliseconds },
+		    &gauges.retention_duration_milliseconds, RETENTION_FIRST_MS },
 	};
 	const size_t count = sizeof(passes) / sizeof(*passes);
 	struct pass deadlines_pass = { deadlines, 0, &gauges.deadlines_success_timestamp_seconds,
 		&gauges.deadlines_duration_milliseconds, 0 };
 	int64_t watch_due_ms = clock_monotonic_ms();
 
-	for (size_t i = 0; i < count; i++)
-		passes[i].due_ms = passes[i].period_ms ? watch_due_ms + passes[i].period_ms
-						       : INT64_MAX;
+	for (size_t i = 0; i < count; i++) {
+		int64_t first_ms = passes[i].due_ms ? passes[i].due_ms : passes[i].period_ms;
+
+		passes[i].due_ms = first_ms ? watch_due_ms + first_ms : INT64_MAX;
+	}
 	while (!s->stopping) {
 		int64_t now_ms = clock_monotonic_ms();
 
@@ -281,6 +286,7 @@ run(struct sweeper *s)
 			}
 		if (clock_monotonic_ms() >= s->deadlines_look_ms)
 			run_pass(s, &deadlines_pass);
+		payments_take(s);
 		sweeper_sleep(s, sleep_ms(s, watch_due_ms));
 	}
 }

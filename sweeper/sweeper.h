@@ -21,6 +21,7 @@ struct config;
 struct event;
 struct event_base;
 struct evdns_base;
+struct payments;
 struct pg;
 struct rows;
 struct valkey;
@@ -40,10 +41,11 @@ struct sweeper {
 	struct pg *pg;
 	struct valkey *valkey;
 	struct mirror *mirror;
-	struct channel *channel; /* NULL in a command */
-	struct event *alarm;     /* ends sweeper_sleep() */
-	bool stopping;           /* TERM: finish the page and go */
-	char error[256];         /* why the last step failed, for a log line */
+	struct channel *channel;   /* NULL in a command */
+	struct payments *payments; /* NULL in a command */
+	struct event *alarm;       /* ends sweeper_sleep() */
+	bool stopping;             /* TERM: finish the page and go */
+	char error[256];           /* why the last step failed, for a log line */
 
 	char lease[17];           /* what we write into sweeper:lease */
 	bool holds_lease;         /* as of the last watch */
@@ -112,6 +114,30 @@ const char *sweeper_array(struct arena *, const char *const *texts, size_t);
 /* A command about many: "MGET", NULL, "mitra:heartbeat:", ids, or "SMISMEMBER", "mitras:online", "", ids. */
 void sweeper_add_many(struct valkey_batch *, struct arena *, const char *command, const char *first,
     const char *prefix, const char *const *ids, size_t);
+
+/* --- transition.c: what sessions go through without anybody's asking --- */
+
+enum transition_progress {
+	TRANSITION_FAILED,
+	TRANSITION_NONE, /* there was nothing to do */
+	TRANSITION_MADE,
+};
+
+/*
+ * A SQL function that moves sessions on: what it changed is shown in the mirror, its events are published, and its problems
+ * logged.
+ */
+enum transition_progress
+transition(struct sweeper *, enum sweeper_statement, int arguments, const char *const *values);
+
+/* --- payments.c --- */
+
+struct payments *payments_new(struct sweeper *);
+void payments_free(struct payments *);
+/* Asks the providers what there is to ask, as far as there is room. */
+void payments_ask(struct sweeper *);
+/* Takes up what they have answered. */
+void payments_take(struct sweeper *);
 
 /* --- watch.c --- */
 

@@ -49,8 +49,8 @@ begin
 end
 $$;
 
--- `late`: the money has come whatever became of the session, so it is noted; otherwise a payment that is no
--- longer waited for is refused.
+-- `late`: the money has come whatever became of the session, so it is noted, and due to be given back if nobody
+-- waited for it any more; otherwise such a payment is refused.
 create function mitrad.session_confirm_payment(payment uuid, late boolean default false)
 returns setof mitrad.outcome
 language plpgsql as $$
@@ -67,14 +67,16 @@ begin
 		return next mitrad.outcome_refused('NOT_FOUND');
 		return;
 	end if;
-	if p.status <> 'paid' then
-		if p.status <> 'pending' and not late then
-			return next mitrad.outcome_refused('PAYMENT_CLOSED');
-			return;
-		end if;
-		update public.payments o set status = 'paid', paid_at = now() where o.id = payment;
+	if p.status not in ('pending', 'paid') and not late then
+		return next mitrad.outcome_refused('PAYMENT_CLOSED');
+		return;
+	end if;
+	if p.status not in ('paid', 'refund_due') then
+		update public.payments o set
+			status = case when p.status = 'pending' then 'paid' else 'refund_due' end, paid_at = now()
+		where o.id = payment;
 		if p.status <> 'pending' then
-			null; -- what it was for is over; an operator gives the money back
+			null; -- what it was for is over
 		elsif p.extension_id is not null then
 			events := mitrad.extension_paid(c, p.extension_id);
 		elsif c.status = 'pending_payment' then

@@ -92,15 +92,19 @@ update public.chat_sessions c set due_at = null where c.status in ('pending_paym
 -- What there is to do now, and in how many milliseconds there will be more; NULL: nothing is waited for.
 -- Each minimum is one look into an index.
 create function mitrad.sessions_due(
-	out settle boolean, out lost boolean, out match boolean, out next_ms bigint)
+	out settle boolean, out lost boolean, out match boolean, out webhooks boolean, out collect boolean,
+	out next_ms bigint)
 language sql stable as $$
-	select d.settle_at <= now(), d.lost_at <= now(), d.match_at <= now(),
-		greatest(0, ceil(extract(epoch from least(d.settle_at, d.lost_at, d.match_at) - clock_timestamp()) * 1000))::bigint
+	select d.settle_at <= now(), d.lost_at <= now(), d.match_at <= now(), d.webhook_at <= now(), d.ask_at <= now(),
+		greatest(0, ceil(extract(epoch from least(d.settle_at, d.lost_at, d.match_at, d.webhook_at, d.ask_at)
+			- clock_timestamp()) * 1000))::bigint
 	from (
 		select (select min(c.due_at) from public.chat_sessions c) as settle_at,
 			(select min(k.lost_at) from public.matching_marks k) as lost_at,
 			least((select min(c.next_wave_at) from public.chat_sessions c where c.status = 'searching'),
-				(select min(k.offers_at) from public.matching_marks k)) as match_at
+				(select min(k.offers_at) from public.matching_marks k)) as match_at,
+			(select min(w.received_at) from public.payment_webhooks w where w.processed_at is null) as webhook_at,
+			(select min(p.next_ask_at) from public.payments p) as ask_at
 	) d
 $$;
 

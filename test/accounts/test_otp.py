@@ -282,7 +282,7 @@ def test_an_unknown_phone_takes_the_same_way_and_gets_no_message(mitrad, databas
     for phone in (known, unknown):
         with database.statements() as statements:
             answer = mitrad.post(DOORS["mitra"] + "/request", json={"phone": phone})
-        ran[phone] = {text: calls for text, calls in statements.calls.items() if BY_THE_CLOCK not in text}
+        ran[phone] = {text: calls for text, calls in statements.calls.items() if not any(part in text for part in BY_THE_CLOCK)}
         assert answer.status == 202
         assert answer.json.keys() == {"otp_request_id", "resend_after_seconds", "expires_in_seconds"}
     assert ran[known] == ran[unknown]

@@ -107,6 +107,7 @@ def test_an_accept_at_the_limit_is_refused_and_the_offer_stays(service, nothing_
     service.configure(max_customers_per_mitra=1)
     mitra = service.mitra()
     one, other = service.search(), service.search()
+    wait_until(lambda: len(service.requests(mitra)) == 2, 20, "both offers")
     assert service.accept(mitra, one).status == 200
     refused = service.accept(mitra, other)
     assert (refused.status, refused.code) == (409, "AT_CAPACITY")

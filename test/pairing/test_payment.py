@@ -74,7 +74,7 @@ def test_money_that_comes_too_late_is_noted_and_wakes_no_dead_session(service, n
     late = service.database.rows(
         "SELECT * FROM mitrad.session_confirm_payment(%s, true)", session["payment"]["id"])
     assert late[0]["problem"] is None
-    assert service.of_customer(session).json["payment"]["status"] == "paid"
+    assert service.of_customer(session).json["payment"]["status"] == "refund_due"
     assert service.status(session) == "cancelled"
     nothing_impossible()
 

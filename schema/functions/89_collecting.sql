@@ -1,0 +1,200 @@
+-- collecting: what a payment provider is asked, and what its words change.
+--
+-- A provider's word is an invoice in JSON, as Xendit documents it: id, external_id (our payment), status (PENDING, PAID,
+-- SETTLED, EXPIRED), amount, paid_amount, currency, invoice_url.  It comes by webhook, which is stored before it is looked
+-- at, or as the answer to a question; both end in payment_learn(), in any order and as often as they like.
+
+-- Who collects by himself must be asked at once: to open an invoice, and to close it when nobody waits for the money.
+create function mitrad.payment_completed() returns trigger
+language plpgsql as $$
+begin
+	if tg_op = 'INSERT' then
+		new.next_ask_at := case when new.provider = 'xendit' and new.status = 'pending' then now() end;
+	elsif new.status <> old.status then
+		new.next_ask_at := case when new.status in ('expired', 'cancelled') and old.next_ask_at is not null then now() end;
+		new.asked := 0;
+	end if;
+	return new;
+end
+$$;
+
+create trigger payment_completed before insert or update on public.payments
+	for each row execute function mitrad.payment_completed();
+
+-- Until when it makes sense to pay.
+create function mitrad.payment_closes_at(p public.payments) returns timestamptz
+language sql stable as $$
+	select case when p.extension_id is null then mitrad.session_closes_at(c) else c.extension_until end
+	from public.chat_sessions c
+	where c.id = p.session_id
+$$;
+
+-- The payments about which the provider must be asked now.  Each is taken by one sweeper; if that dies, or gets no
+-- answer, it comes again after a pause that doubles: 15 s to one hour, and forty times at most.
+-- `first`: it was never asked before, so it cannot know the payment.
+create function mitrad.payments_claim(room integer) returns table (
+	payment uuid, provider text, external_id text, amount bigint, currency text, minutes integer,
+	closed boolean, first boolean, expires_in_seconds integer)
+language sql as $$
+	with due as (
+		select o.id, o.asked from public.payments o
+		where o.next_ask_at <= now()
+		order by o.next_ask_at
+		limit room
+		for no key update skip locked
+	)
+	update public.payments p set
+		asked = d.asked + 1,
+		next_ask_at = case when d.asked < 40
+			then now() + least(interval '15 seconds' * 2 ^ least(d.asked, 10), interval '1 hour') end
+	from due d
+	where p.id = d.id
+	returning p.id, p.provider, p.external_id, p.amount, p.currency,
+		coalesce((select x.minutes from public.session_extensions x where x.id = p.extension_id),
+			(select c.duration_minutes from public.chat_sessions c where c.id = p.session_id)),
+		p.status <> 'pending', d.asked = 0 and p.status = 'pending',
+		greatest(1, extract(epoch from mitrad.payment_closes_at(p) - now()))::integer
+$$;
+
+-- A number of a provider's JSON, however it was written; NULL for what is none.
+create function mitrad.json_number(value jsonb) returns numeric
+language sql immutable as $$
+	select case when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric end
+$$;
+
+-- Something to be told to people: a row whose problem the sweeper logs.
+create function mitrad.payment_warning(what text, payment uuid) returns mitrad.outcome
+language sql immutable as $$
+	select what, null::text, payment::text,
+		null::uuid, null::bigint, null::boolean, null::boolean, null::integer, null::text, null::text,
+		null::text, null::uuid, null::text
+$$;
+
+create function mitrad.payment_ready_event(c public.chat_sessions, p public.payments) returns mitrad.event
+language sql stable as $$
+	select ('customer', c.customer_id, 'session_payment_ready', c.id,
+		jsonb_build_object('payment_id', p.id, 'extension_id', p.extension_id, 'amount', p.amount,
+			'currency', p.currency, 'url', p.url))::mitrad.event
+$$;
+
+-- The invoice was paid.  The caller holds the locks of session and payment.
+create function mitrad.payment_collected(p public.payments, invoice jsonb) returns setof mitrad.outcome
+language plpgsql as $$
+declare
+	paid numeric := coalesce(mitrad.json_number(invoice -> 'paid_amount'), mitrad.json_number(invoice -> 'amount'));
+	as_agreed boolean := coalesce(paid = p.amount
+		and mitrad.json_number(invoice -> 'amount') = p.amount
+		and invoice ->> 'currency' = p.currency, false);
+begin
+	if p.status in ('paid', 'refund_due') then
+		if p.external_id <> invoice ->> 'id' then
+			return next mitrad.payment_warning('two invoices of one payment were paid, the second must be given back', p.id);
+		end if;
+		return;
+	end if;
+	update public.payments o set external_id = invoice ->> 'id', paid_amount = paid where o.id = p.id;
+	if not as_agreed then
+		update public.payments o set status = 'refund_due', paid_at = now() where o.id = p.id;
+		return next mitrad.payment_warning('another amount was paid than was asked for, it must be given back', p.id);
+		return;
+	end if;
+	if p.status <> 'pending' then
+		return next mitrad.payment_warning('money has come too late, it must be given back', p.id);
+	end if;
+	return query select * from mitrad.session_confirm_payment(p.id, true);
+end
+$$;
+
+-- `invoice` NULL: the provider knows none.
+create function mitrad.payment_learn(payment uuid, invoice jsonb) returns setof mitrad.outcome
+language plpgsql as $$
+declare
+	c public.chat_sessions;
+	p public.payments;
+begin
+	select s.* into c from public.chat_sessions s
+	where s.id = (select o.session_id from public.payments o where o.id = payment)
+	for no key update;
+	select * into p from public.payments o where o.id = payment for no key update;
+	if not found then
+		return next mitrad.payment_warning('an invoice is of no payment that we know', payment);
+	elsif invoice is null then
+		update public.payments o set next_ask_at = null where o.id = p.id and o.status <> 'pending';
+	elsif invoice ->> 'id' is null or invoice ->> 'external_id' is distinct from p.id::text then
+		return next mitrad.payment_warning('an invoice is not of the payment that it came for', p.id);
+	elsif invoice ->> 'status' in ('PAID', 'SETTLED') then
+		return query select * from mitrad.payment_collected(p, invoice);
+	elsif invoice ->> 'status' = 'EXPIRED' then
+		update public.payments o set next_ask_at = null where o.id = p.id and o.external_id = invoice ->> 'id';
+	elsif invoice ->> 'status' = 'PENDING' and p.external_id is null then
+		update public.payments o set
+			external_id = invoice ->> 'id',
+			url = case when invoice ->> 'invoice_url' ~ '^https?://' then invoice ->> 'invoice_url' end
+		where o.id = p.id
+		returning * into p;
+		if p.status = 'pending' then
+			return query select * from mitrad.outcome_of(null, '{}', array[mitrad.payment_ready_event(c, p)]);
+		end if;
+	end if;
+end
+$$;
+
+-- ---------------------------------------------------------------- webhooks
+
+create function mitrad.webhook_store(provider text, body jsonb) returns setof mitrad.outcome
+language sql as $$
+	insert into public.payment_webhooks (provider, external_id, body)
+		values (provider, left(body ->> 'external_id', 200), body);
+	select * from mitrad.outcome_of('{}', '{}', '{}');
+$$;
+
+-- Looks at the oldest message nobody has looked at; no rows: there is none.  One a call, so that each has a transaction of its
+-- own; and one that cannot be understood is noted as such, for the next ones must not wait behind it.
+create function mitrad.webhook_process() returns setof mitrad.outcome
+language plpgsql as $$
+declare
+	w public.payment_webhooks;
+	said text;
+begin
+	select * into w from public.payment_webhooks o
+	where o.processed_at is null
+	order by o.received_at
+	limit 1
+	for no key update skip locked;
+	if not found then
+		return;
+	end if;
+	begin
+		if w.external_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+			return query select * from mitrad.payment_learn(w.external_id::uuid, w.body);
+			said := 'processed';
+		else
+			said := 'of no payment of ours';
+		end if;
+	exception
+	when transaction_rollback or query_canceled or insufficient_resources then
+		raise;
+	when others then
+		said := 'failed: ' || sqlerrm;
+		return next mitrad.payment_warning('a message of the payment provider could not be processed: ' || sqlerrm, w.id);
+	end;
+	update public.payment_webhooks o set processed_at = now(), outcome = said where o.id = w.id;
+	return next mitrad.outcome_refused(null);
+end
+$$;
+
+-- At most 10,000 a call; how many those were.
+create function mitrad.webhooks_prune(out pruned integer)
+language plpgsql as $$
+begin
+	delete from public.payment_webhooks w using (
+		select o.id from public.payment_webhooks o
+		where o.processed_at is not null
+			and o.received_at < now() - make_interval(days => mitrad.config_integer('webhook_retention_days'))
+		order by o.received_at
+		limit 10000
+	) o
+	where w.id = o.id;
+	get diagnostics pruned = row_count;
+end
+$$;
