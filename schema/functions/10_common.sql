@@ -9,9 +9,9 @@
 -- All names are qualified.  `set search_path` on a function would cost a little at every call and would
 -- keep the planner from inlining it.
 --
--- A function in SQL is inlined if it is a mere expression, or stands in FROM, and is not declared more constant than
+-- A function in SQL is inlined if it is a mere expression, or a set in FROM, and is not declared more constant than
 -- what it calls.  Any other is parsed and planned at every call (up to PostgreSQL 17), which takes several times as
--- long as to run it; whereas the plans of one in PL/pgSQL are kept by the connection.  So whatever requests call, and
+-- long as to run it; whereas the plans of one in PL/pgSQL are kept by the connection.  So whatever is called often, and
 -- cannot be inlined, is in PL/pgSQL.
 
 create type mitrad.reply as (problem text, errors text, answer text);
@@ -23,9 +23,13 @@ create type mitrad.transition as (
 );
 
 create function mitrad.refused(code text) returns mitrad.transition
-language sql immutable as $$
-	select code, null::text, null::text,
-		null::uuid, null::bigint, null::boolean, null::boolean, null::integer, null::text, null::text
+language plpgsql immutable as $$
+declare
+	refusal mitrad.transition;
+begin
+	refusal.problem := code;
+	return refusal;
+end
 $$;
 
 -- INVALID_REQUEST because of one field.

@@ -17,7 +17,9 @@ $$;
 
 create function mitrad.events_emit(events mitrad.event[])
 returns table (event_user_type text, event_user_id uuid, event text)
-language sql as $$
+language plpgsql as $$
+begin
+	return query
 	with wanted as (
 		select e.user_type, e.user_id, e.type, e.session_id, e.data,
 			row_number() over (partition by e.user_type, e.user_id order by e.n) as nth,
@@ -39,7 +41,8 @@ language sql as $$
 			join counted c on c.user_type = w.user_type and c.user_id = w.user_id
 		returning e.*
 	)
-	select s.user_type, s.user_id, mitrad.event_json(s::public.user_events)::text from stored s
+	select s.user_type, s.user_id, mitrad.event_json(s::public.user_events)::text from stored s;
+end
 $$;
 
 -- Until the commit, nobody else can emit an event to these mitras.  As every offer comes with one, this is
@@ -88,21 +91,28 @@ create type mitrad.outcome as (
 );
 
 create function mitrad.outcome_refused(code text, errors text default null) returns mitrad.outcome
-language sql immutable as $$
-	select code, errors, null::text,
-		null::uuid, null::bigint, null::boolean, null::boolean, null::integer, null::text, null::text,
-		null::text, null::uuid, null::text
+language plpgsql immutable as $$
+declare
+	refusal mitrad.outcome;
+begin
+	refusal.problem := code;
+	refusal.errors := errors;
+	return refusal;
+end
 $$;
 
+-- One plan for arrays of any length: the planner would make a new one for each, taking the short ones for a bargain.
 create function mitrad.outcome_of(answer text, changed uuid[], events mitrad.event[])
 returns setof mitrad.outcome
-language sql as $$
-	select null::text, null::text, answer,
+language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+	return query select null::text, null::text, answer,
 		null::uuid, null::bigint, null::boolean, null::boolean, null::integer, null::text, null::text,
 		null::text, null::uuid, null::text
 	union all
 	select null, null, null, s.*, null, null, null from mitrad.mirror_states(changed) s
 	union all
 	select null, null, null, null, null, null, null, null, null, null, e.*
-	from mitrad.events_emit(events) e
+	from mitrad.events_emit(events) e;
+end
 $$;

@@ -16,23 +16,30 @@ $$;
 
 -- From 1, in the order in which waiting sessions are offered (84_matching.sql); NULL for one that does not search.
 create function mitrad.session_position(c public.chat_sessions) returns integer
-language sql stable as $$
-	select case when c.status = 'searching' then (
-		select 1 + count(*)::integer
+language plpgsql stable as $$
+begin
+	if c.status <> 'searching' then
+		return null;
+	end if;
+	return (
+		select 1 + count(*)
 		from public.chat_sessions o
 		where o.status = 'searching'
 			and (o.search_round <= 1, coalesce(o.searching_since, o.created_at), o.id)
-				< (c.search_round <= 1, coalesce(c.searching_since, c.created_at), c.id)
-	) end
+				< (c.search_round <= 1, coalesce(c.searching_since, c.created_at), c.id));
+end
 $$;
 
 -- The median of the last hour, in whole seconds; NULL if fewer than five searches say anything, or for a session that
 -- does not search.
 create function mitrad.session_estimated_wait(c public.chat_sessions) returns integer
-language sql stable as $$
-	select case when c.status = 'searching' then (
-		select case when count(*) >= 5
-			then ceil(percentile_cont(0.5) within group (order by t.seconds))::integer end
-		from mitrad.matching_times() t
-	) end
+language plpgsql stable as $$
+begin
+	if c.status <> 'searching' then
+		return null;
+	end if;
+	return (
+		select case when count(*) >= 5 then ceil(percentile_cont(0.5) within group (order by t.seconds)) end
+		from mitrad.matching_times() t);
+end
 $$;

@@ -7,35 +7,45 @@ language sql stable as $$
 $$;
 
 create function mitrad.extension_json(x public.session_extensions) returns json
-language sql stable as $$
-	select row_to_json(d) from (
-		select x.id, x.minutes, x.status, mitrad.iso(x.created_at) as created_at,
-			mitrad.iso(x.responded_at) as responded_at,
-			(select mitrad.payment_json(p) from public.payments p
-				where p.session_id = x.session_id and p.extension_id = x.id) as payment
-	) d
+language plpgsql stable as $$
+begin
+	return (
+		select row_to_json(d) from (
+			select x.id, x.minutes, x.status, mitrad.iso(x.created_at) as created_at,
+				mitrad.iso(x.responded_at) as responded_at,
+				(select mitrad.payment_json(p) from public.payments p
+					where p.session_id = x.session_id and p.extension_id = x.id) as payment
+		) d
+	);
+end
 $$;
 
 create function mitrad.session_json(c public.chat_sessions) returns json
-language sql stable as $$
-	select row_to_json(d) from (
-		select c.id, c.status, c.customer_id, c.mitra_id, c.duration_minutes,
-			mitrad.iso(c.created_at) as created_at, mitrad.iso(c.matched_at) as matched_at,
-			mitrad.iso(c.started_at) as started_at, mitrad.iso(c.expires_at) as expires_at,
-			mitrad.iso(c.ended_at) as ended_at, c.end_reason,
-			mitrad.session_position(c) as position,
-			mitrad.session_estimated_wait(c) as estimated_wait_seconds,
-			(select mitrad.payment_json(p) from public.payments p
-				where p.session_id = c.id and p.extension_id is null
-				order by p.created_at desc limit 1) as payment,
-			(select coalesce(json_agg(mitrad.extension_json(x) order by x.created_at), '[]')
-				from public.session_extensions x where x.session_id = c.id) as extensions
-	) d
+language plpgsql stable as $$
+begin
+	return (
+		select row_to_json(d) from (
+			select c.id, c.status, c.customer_id, c.mitra_id, c.duration_minutes,
+				mitrad.iso(c.created_at) as created_at, mitrad.iso(c.matched_at) as matched_at,
+				mitrad.iso(c.started_at) as started_at, mitrad.iso(c.expires_at) as expires_at,
+				mitrad.iso(c.ended_at) as ended_at, c.end_reason,
+				mitrad.session_position(c) as position,
+				mitrad.session_estimated_wait(c) as estimated_wait_seconds,
+				(select mitrad.payment_json(p) from public.payments p
+					where p.session_id = c.id and p.extension_id is null
+					order by p.created_at desc limit 1) as payment,
+				(select coalesce(json_agg(mitrad.extension_json(x) order by x.created_at), '[]')
+					from public.session_extensions x where x.session_id = c.id) as extensions
+		) d
+	);
+end
 $$;
 
 create function mitrad.session_answer(session uuid) returns text
-language sql stable as $$
-	select mitrad.session_json(c)::text from public.chat_sessions c where c.id = session
+language plpgsql stable as $$
+begin
+	return (select mitrad.session_json(c)::text from public.chat_sessions c where c.id = session);
+end
 $$;
 
 -- A party of the session; to anybody else it does not exist.  An operator is a party of every session.

@@ -18,12 +18,17 @@ language sql stable as $$
 $$;
 
 create function mitrad.session_warns_at(c public.chat_sessions) returns timestamptz
-language sql stable as $$
-	select case when c.status = 'active' and c.warned_at is null and c.time_up_at is null then
-		(select c.expires_at - make_interval(secs => w.seconds)
-		from (select mitrad.config_integer('session_warning_seconds') as seconds) w
-		where w.seconds > 0 and w.seconds < c.duration_minutes * 60)
-	end
+language plpgsql stable as $$
+declare
+	seconds integer;
+begin
+	if c.status <> 'active' or c.warned_at is not null or c.time_up_at is not null then
+		return null;
+	end if;
+	seconds := mitrad.config_integer('session_warning_seconds');
+	return case when seconds > 0 and seconds < c.duration_minutes * 60
+		then c.expires_at - make_interval(secs => seconds) end;
+end
 $$;
 
 create function mitrad.session_time_up_at(c public.chat_sessions) returns timestamptz
@@ -94,10 +99,12 @@ update public.chat_sessions c set due_at = null where c.status in ('pending_paym
 create function mitrad.sessions_due(
 	out settle boolean, out lost boolean, out match boolean, out webhooks boolean, out collect boolean,
 	out next_ms bigint)
-language sql stable as $$
+language plpgsql stable as $$
+begin
 	select d.settle_at <= now(), d.lost_at <= now(), d.match_at <= now(), d.webhook_at <= now(), d.ask_at <= now(),
 		greatest(0, ceil(extract(epoch from least(d.settle_at, d.lost_at, d.match_at, d.webhook_at, d.ask_at)
-			- clock_timestamp()) * 1000))::bigint
+			- clock_timestamp()) * 1000))
+	into settle, lost, match, webhooks, collect, next_ms
 	from (
 		select (select min(c.due_at) from public.chat_sessions c) as settle_at,
 			(select min(k.lost_at) from public.matching_marks k) as lost_at,
@@ -105,7 +112,8 @@ language sql stable as $$
 				(select min(k.offers_at) from public.matching_marks k)) as match_at,
 			(select min(w.received_at) from public.payment_webhooks w where w.processed_at is null) as webhook_at,
 			(select min(p.next_ask_at) from public.payments p) as ask_at
-	) d
+	) d;
+end
 $$;
 
 -- ---------------------------------------------------------------- settling
@@ -113,7 +121,10 @@ $$;
 -- Tells everybody that these sessions are over, as their rows say, and closes what was still open in them.
 -- The caller holds their locks, and emits.
 create function mitrad.sessions_close(ids uuid[]) returns mitrad.event[]
-language sql as $$
+language plpgsql as $$
+declare
+	events mitrad.event[];
+begin
 	with closed as (
 		select c.*, case c.status when 'ended' then 'session_ended' when 'cancelled' then 'session_cancelled'
 			else 'session_unmatched' end as type
@@ -135,7 +146,7 @@ language sql as $$
 		from closed c
 		where p.session_id = c.id and p.status = 'pending'
 	)
-	select coalesce(array_agg((e.user_type, e.user_id, e.type, e.session_id, e.data)::mitrad.event), '{}')
+	select coalesce(array_agg((e.user_type, e.user_id, e.type, e.session_id, e.data)::mitrad.event), '{}') into events
 	from (
 		select 'customer' as user_type, c.customer_id as user_id, c.type, c.id as session_id,
 			jsonb_build_object('end_reason', c.end_reason) as data
@@ -147,18 +158,24 @@ language sql as $$
 		union all
 		select 'mitra', o.mitra_id, 'request_closed', o.session_id, jsonb_build_object('reason', o.close_reason)
 		from offers o
-	) e
+	) e;
+	return events;
+end
 $$;
 
--- Both parties of these sessions get an event.
+-- Both parties of these sessions get an event.  One plan for arrays of any length, as in outcome_of().
 create function mitrad.sessions_tell(ids uuid[], type text) returns mitrad.event[]
-language sql stable as $$
-	select coalesce(array_agg((p.user_type, p.user_id, sessions_tell.type, c.id,
-		jsonb_build_object('expires_at', mitrad.iso(c.expires_at), 'closes_at', mitrad.iso(mitrad.session_closes_at(c)))
-		)::mitrad.event), '{}')
-	from public.chat_sessions c
-	cross join lateral (values ('customer', c.customer_id), ('mitra', c.mitra_id)) p (user_type, user_id)
-	where c.id = any (ids)
+language plpgsql stable set plan_cache_mode = force_generic_plan as $$
+begin
+	return (
+		select coalesce(array_agg((p.user_type, p.user_id, sessions_tell.type, c.id,
+			jsonb_build_object('expires_at', mitrad.iso(c.expires_at), 'closes_at', mitrad.iso(mitrad.session_closes_at(c)))
+			)::mitrad.event), '{}')
+		from public.chat_sessions c
+		cross join lateral (values ('customer', c.customer_id), ('mitra', c.mitra_id)) p (user_type, user_id)
+		where c.id = any (ids)
+	);
+end
 $$;
 
 create function mitrad.extensions_expire(sessions uuid[]) returns mitrad.event[]

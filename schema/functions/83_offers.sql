@@ -38,23 +38,30 @@ $$;
 
 -- The best first: by load, then by who has been without a session for longest.
 create function mitrad.offer_ranking(pool uuid[]) returns uuid[]
-language sql stable as $$
-	select coalesce(array_agg(p.id order by l.sessions, l.idle_since nulls first, p.id), '{}')
-	from unnest(pool) p (id)
-	join public.mitra_online_status s on s.mitra_id = p.id
-	cross join lateral (
-		select (select count(*) from public.chat_sessions c
-				where c.mitra_id = p.id and mitrad.is_load(c.status)) as sessions,
-			greatest(s.online_since, (select c.ended_at from public.chat_sessions c
-				where c.mitra_id = p.id order by c.created_at desc, c.id desc limit 1)) as idle_since
-	) l
+language plpgsql stable as $$
+begin
+	return (
+		select coalesce(array_agg(p.id order by l.sessions, l.idle_since nulls first, p.id), '{}')
+		from unnest(pool) p (id)
+		join public.mitra_online_status s on s.mitra_id = p.id
+		cross join lateral (
+			select (select count(*) from public.chat_sessions c
+					where c.mitra_id = p.id and mitrad.is_load(c.status)) as sessions,
+				greatest(s.online_since, (select c.ended_at from public.chat_sessions c
+					where c.mitra_id = p.id order by c.created_at desc, c.id desc limit 1)) as idle_since
+		) l
+	);
+end
 $$;
 
 -- Offers the session to those of the pool who have not seen it in this round: the first `most` of them; 0: all.
 -- Returns whom.  The caller holds the session's lock and has looked, under mitra_events_lock(), that they have
 -- room.
 create function mitrad.offers_make(session uuid, pool uuid[], most integer) returns uuid[]
-language sql as $$
+language plpgsql as $$
+declare
+	offered uuid[];
+begin
 	with unseen as (
 		select p.id, c.search_round
 		from public.chat_sessions c
@@ -71,18 +78,24 @@ language sql as $$
 			created_at = excluded.created_at, responded_at = null, close_reason = null
 		returning n.mitra_id
 	)
-	select coalesce(array_agg(m.mitra_id), '{}') from made m
+	select coalesce(array_agg(m.mitra_id), '{}') into offered from made m;
+	return offered;
+end
 $$;
 
 create function mitrad.offer_events(c public.chat_sessions, mitras uuid[]) returns mitrad.event[]
-language sql stable as $$
-	with same as materialized ( -- once, not once for every mitra
-		select jsonb_build_object('duration_minutes', c.duration_minutes,
-			'expires_at', mitrad.iso(mitrad.session_closes_at(c))) as data
-	)
-	select coalesce(array_agg(('mitra', m.id, 'request_offered', c.id, same.data)::mitrad.event), '{}')
-	from unnest(mitras) m (id)
-	cross join same
+language plpgsql stable as $$
+begin
+	return (
+		with same as materialized ( -- once, not once for every mitra
+			select jsonb_build_object('duration_minutes', c.duration_minutes,
+				'expires_at', mitrad.iso(mitrad.session_closes_at(c))) as data
+		)
+		select coalesce(array_agg(('mitra', m.id, 'request_offered', c.id, same.data)::mitrad.event), '{}')
+		from unnest(mitras) m (id)
+		cross join same
+	);
+end
 $$;
 
 -- When the session is to be offered to more mitras: `offered` were reached just now, `left_over` are available
@@ -132,22 +145,30 @@ $$;
 
 -- Closes the other open offers of a session that has its mitra now.
 create function mitrad.offers_close(session uuid, winner uuid, reason text) returns mitrad.event[]
-language sql as $$
+language plpgsql as $$
+declare
+	events mitrad.event[];
+begin
 	with closed as (
 		update public.chat_request_notifications n set status = 'closed', close_reason = reason
 		where n.session_id = session and n.status = 'sent' and n.mitra_id <> winner
 		returning n.mitra_id
 	)
 	select coalesce(array_agg(('mitra', c.mitra_id, 'request_closed', session,
-		jsonb_build_object('reason', reason))::mitrad.event), '{}')
-	from closed c
+		jsonb_build_object('reason', reason))::mitrad.event), '{}') into events
+	from closed c;
+	return events;
+end
 $$;
 
 -- ---------------------------------------------------------------- what a mitra sees of them
 
 create function mitrad.request_list(mitra uuid) returns mitrad.reply
-language sql stable as $$
-	select null::text, null::text, json_build_object('requests', coalesce(json_agg(r order by r.offered_at), '[]'))::text
+language plpgsql stable as $$
+declare
+	reply mitrad.reply;
+begin
+	select json_build_object('requests', coalesce(json_agg(r order by r.offered_at), '[]')) into reply.answer
 	from (
 		select c.id as session_id, c.customer_id, u.display_name as customer_name, c.duration_minutes,
 			mitrad.iso(n.created_at) as offered_at, mitrad.iso(mitrad.session_closes_at(c)) as expires_at
@@ -155,7 +176,9 @@ language sql stable as $$
 		join public.chat_sessions c on c.id = n.session_id
 		join public.customers u on u.id = c.customer_id
 		where n.mitra_id = mitra and n.status = 'sent' and c.status = 'searching'
-	) r
+	) r;
+	return reply;
+end
 $$;
 
 -- Those who have let no_answer_limit requests in a row lapse, the last of them in one of these sessions, and

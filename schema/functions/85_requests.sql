@@ -38,13 +38,17 @@ $$;
 
 -- May this mitra take one more session?  NULL: yes.  The caller holds the mitra's lock.
 create function mitrad.mitra_fault(mitra uuid) returns text
-language sql stable as $$
-	select case
-		when not m.active then 'ACCOUNT_INACTIVE'
-		when not m.online then 'REQUEST_CLOSED'
-		when m.sessions >= mitrad.config_integer('max_customers_per_mitra') then 'AT_CAPACITY' end
-	from mitrad.mirror_state m
-	where m.mitra_id = mitra
+language plpgsql stable as $$
+begin
+	return (
+		select case
+			when not m.active then 'ACCOUNT_INACTIVE'
+			when not m.online then 'REQUEST_CLOSED'
+			when m.sessions >= mitrad.config_integer('max_customers_per_mitra') then 'AT_CAPACITY' end
+		from mitrad.mirror_state m
+		where m.mitra_id = mitra
+	);
+end
 $$;
 
 -- Repeating one's own accept answers as the first did.

@@ -75,15 +75,19 @@ end
 $$;
 
 create function mitrad.session_cancel(session uuid, customer uuid, auth_session uuid) returns setof mitrad.outcome
-language sql as $$
-	select * from mitrad.session_stop(session, 'customer', customer, auth_session, true, false)
+language plpgsql as $$
+begin
+	return query select * from mitrad.session_stop(session, 'customer', customer, auth_session, true, false);
+end
 $$;
 
 -- A customer cancels what has not begun; mitras and operators may end it here, too.
 create function mitrad.session_end(session uuid, by_type text, by_id uuid, auth_session uuid)
 returns setof mitrad.outcome
-language sql as $$
-	select * from mitrad.session_stop(session, by_type, by_id, auth_session, false, by_type = 'customer')
+language plpgsql as $$
+begin
+	return query select * from mitrad.session_stop(session, by_type, by_id, auth_session, false, by_type = 'customer');
+end
 $$;
 
 create function mitrad.session_end_by_operator(session uuid, by mitrad.actor) returns setof mitrad.outcome

@@ -6,14 +6,18 @@
 
 -- Gone, not just offline: who goes offline by hand still looks after the sessions under way.
 create function mitrad.mitra_is_lost(mitra uuid) returns boolean
-language sql stable as $$
-	select not m.active or (not m.online and coalesce((
-		select l.reason in ('auto_offline', 'deactivated') from public.mitra_online_logs l
-		where l.mitra_id = mitra
-		order by l.created_at desc, l.id desc
-		limit 1), false))
-	from mitrad.mirror_state m
-	where m.mitra_id = mitra
+language plpgsql stable as $$
+begin
+	return (
+		select not m.active or (not m.online and coalesce((
+			select l.reason in ('auto_offline', 'deactivated') from public.mitra_online_logs l
+			where l.mitra_id = mitra
+			order by l.created_at desc, l.id desc
+			limit 1), false))
+		from mitrad.mirror_state m
+		where m.mitra_id = mitra
+	);
+end
 $$;
 
 -- Looks at the sessions of mitras who were marked.  The marks are locked first: whoever toggles meanwhile waits for

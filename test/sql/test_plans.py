@@ -1,5 +1,6 @@
 """Requests run on plans that their connection keeps: to plan anew takes several times as long as to run."""
 
+import json
 import uuid
 
 import pytest
@@ -41,3 +42,18 @@ def test_a_toggle_plans_nothing(plans_of, make_mitra):
         assert call("mitra_status", mitra.id, None)[0]["online"] is False
 
     assert plans_of(toggle) == 0
+
+
+def test_a_session_plans_its_blast_and_nothing_else(plans_of, go_online, make_mitra, make_customer):
+    """Whom to offer it to depends on how many are asked, so that much is planned for each."""
+    mitra, customer = go_online(make_mitra()), make_customer()
+
+    def session(call):
+        created = json.loads(call("session_create", customer.id, SESSION, 30, [mitra.id])[0]["answer"])
+        call("request_list", mitra.id)
+        assert call("request_accept", mitra.id, created["id"], SESSION)[0]["problem"] is None
+        assert call("request_accept", mitra.id, created["id"], SESSION)[0]["problem"] is None
+        assert call("session_end", created["id"], "mitra", mitra.id, SESSION)[0]["problem"] is None
+        assert call("session_end", created["id"], "mitra", mitra.id, SESSION)[0]["problem"] is None
+
+    assert plans_of(session) <= 3
