@@ -12,6 +12,7 @@
  */
 #include "common/mirror.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@
 #include "common/valkey.h"
 
 #define STATE_FIELDS  7 /* of mirror.lua's ARGV, for every state */
-#define HEADER_FIELDS 7 /* EVALSHA, its digest, no keys, now, horizon, mode, cutoff */
+#define HEADER_FIELDS 8 /* EVALSHA, its digest, no keys, now, now in ms, horizon, mode, cutoff */
 
 #define BELIEVABLE_MS 60000 /* a heartbeat further ahead is of a clock that was set back since */
 #define TELL_AGAIN_MS 200
@@ -189,14 +190,15 @@ static void
 apply_send(struct apply *apply)
 {
 	struct valkey_batch *batch = valkey_batch_new(apply->mirror->valkey);
-	char now[CLOCK_ISO_SIZE], horizon[CLOCK_ISO_SIZE];
+	char now[CLOCK_ISO_SIZE], ms[24], horizon[CLOCK_ISO_SIZE];
 	const char *arguments[HEADER_FIELDS + STATE_FIELDS * MIRROR_STATES_MAX];
 	int64_t now_ms = clock_wall_ms();
 
 	clock_iso(now_ms, now);
+	snprintf(ms, sizeof(ms), "%" PRId64, now_ms);
 	clock_iso(now_ms + BELIEVABLE_MS, horizon);
 	memcpy(arguments,
-	    (const char *[]){ "EVALSHA", apply->mirror->script_sha, "0", now, horizon,
+	    (const char *[]){ "EVALSHA", apply->mirror->script_sha, "0", now, ms, horizon,
 		apply->stamp ? "stamp" : "plain", apply->cutoff },
 	    sizeof(*arguments) * HEADER_FIELDS);
 	if (apply->loading)

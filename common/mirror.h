@@ -3,7 +3,7 @@
  *
  * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey
  * through the one script mirror.lua, which skips a state that is older than what it shows.  Reading
- * (mirror_read.c, mirror_search.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
+ * (mirror_read.c, mirror_search.c, mirror_index.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
  * while the mirror is complete; so an emptied Valkey is an error, never "nobody is online".
  *
  * Keys besides the contract's:
@@ -14,6 +14,10 @@
  *   mirror:dirty             some state could not be written: the sweeper reseeds
  *   mirror:config            the app_config that was last published
  *   mirror:changes           counts changes that the beacon must show
+ *   mirror:ranking           index: who is online, by load and since when (see mirror_index.c)
+ *   mirror:silent            index: who was not heard since mirror:heard
+ *   mirror:heard             index: when all others have been heard at the earliest (ISO)
+ *   mirror:hearing           what mirror:heard will be after the sweep that is under way (ISO)
  *   mirror:snapshot:lock     who recomputes the beacon's snapshot
  *   mitra:version:<id>       which version of the truth is shown
  *
@@ -34,6 +38,17 @@
 
 /* The states that one script is given: more are applied by several, each atomic. */
 #define MIRROR_STATES_MAX 500
+
+/* The score in mirror:ranking is this times the load, plus a time in ms; mirror.lua has it too. */
+#define MIRROR_RANK INT64_C(10000000000000)
+
+#define MIRROR_RANK_LAST "899" /* the load by which the deactivated are ranked */
+
+/* The load that is told by a score. */
+int mirror_rank_load(const char *score);
+
+/* With more in mirror:silent the index is of no use. */
+#define MIRROR_SILENT_MOST 1000
 
 struct event_base;
 struct valkey;
@@ -154,6 +169,13 @@ struct mirror_totals {
 typedef void mirror_available_fn(void *argument, const char *error, const struct mirror_available *,
     size_t, const struct mirror_totals *);
 void mirror_available(struct mirror *, mirror_available_fn *, void *argument);
+
+/*
+ * The same from the index, at a cost that does not grow with those online; or by such a search, if the index cannot be
+ * used.  The first `most` of them, by load, then by how long that has been their load; or none, only the totals.
+ */
+void mirror_best(struct mirror *, size_t most, mirror_available_fn *, void *argument);
+void mirror_count(struct mirror *, mirror_available_fn *, void *argument);
 
 /* Online, active and heartbeat fresh; load does not count. */
 typedef void mirror_reachable_fn(void *argument, const char *error, bool reachable);

@@ -7,8 +7,15 @@ others show.  A state whose version is older than the one shown is skipped, so t
 may race and arrive in any order.  An equal version does apply: it is the same state, and what somebody
 edited by hand in Valkey heals.
 
-ARGV: now, the latest believable heartbeat, "stamp" or "plain", cutoff ("" if none), then for every state:
-id, version, online (0/1), active (0/1), sessions, heartbeat ("" if none), expected ("" if none).
+In the same step it keeps the index of those online (see mirror_index.c), which so is as new as what it indexes:
+
+  mirror:ranking  who is online, by RANK * load + the time (ms) since when the load is that; whoever is
+                  deactivated comes after any load
+  mirror:silent   besides those whom the sweeper puts there: whose heartbeat is only the truth's, and older than
+                  what the sweeper takes for heard (mirror:hearing)
+
+ARGV: now, now in ms, the latest believable heartbeat, "stamp" or "plain", cutoff ("" if none), then for
+every state: id, version, online (0/1), active (0/1), sessions, heartbeat ("" if none), expected ("" if none).
 
   stamp     whoever is online was heard now: nobody could be heard for a while
   cutoff    the states are of mitras swept offline for silence since then; whoever was heard after it is
@@ -19,14 +26,15 @@ id, version, online (0/1), active (0/1), sessions, heartbeat ("" if none), expec
 Answers the number of applied states, then for each that was skipped its id and the newer version, or "" if
 it was heard.
 ]]
-local HEADER, FIELDS = 4, 7
+local HEADER, FIELDS = 5, 7
 local ISO = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$'
 -- Of one who is online but was never heard of.  Without a key the next ping would find none to set.
 local NEVER = '1970-01-01T00:00:00.000Z'
 local SNAPSHOT = 'availability:snapshot'
 local SNAPSHOT_MS, CHURN_MS = 10000, 250
+local RANK, LAST_LOAD = 1e13, 899 -- a double has room for both
 
-local now, horizon, stamping, cutoff = ARGV[1], ARGV[2], ARGV[3] == 'stamp', ARGV[4]
+local now, now_ms, horizon, stamping, cutoff = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == 'stamp', ARGV[5]
 local changed = false
 
 -- A key that somebody made another type counts as absent; SET replaces it.
@@ -54,12 +62,20 @@ local function show_sessions(id, sessions)
 	end
 end
 
+local function note_silent(id, known)
+	local hearing = text_of('mirror:hearing')
+	if not hearing or known < hearing then
+		redis.call('SADD', 'mirror:silent', id)
+	end
+end
+
 -- A heartbeat never goes back, and a state of the truth never makes it newer than the truth knows: only
 -- "stamp" does.  One from the future (a clock was set back) is not believed then.
 local function show_heartbeat(id, online, known)
 	local key = 'mitra:heartbeat:' .. id
 	if not online then
 		redis.call('DEL', key)
+		redis.call('SREM', 'mirror:silent', id)
 		return
 	end
 	local shown = heartbeat_of(id)
@@ -68,6 +84,19 @@ local function show_heartbeat(id, online, known)
 		changed = true
 	elseif not shown or shown < known then
 		redis.call('SET', key, known ~= '' and known or NEVER)
+		note_silent(id, known)
+	end
+end
+
+local function show_rank(id, online, active, sessions)
+	if not online then
+		redis.call('ZREM', 'mirror:ranking', id)
+		return
+	end
+	local load = active and math.min(tonumber(sessions), LAST_LOAD - 1) or LAST_LOAD
+	local shown = redis.call('ZSCORE', 'mirror:ranking', id)
+	if not shown or math.floor(tonumber(shown) / RANK) ~= load then
+		redis.call('ZADD', 'mirror:ranking', string.format('%.0f', load * RANK + now_ms), id)
 	end
 end
 
@@ -77,6 +106,14 @@ local function mend_set(set)
 	local kind = redis.call('TYPE', set).ok
 	if kind ~= 'set' and kind ~= 'none' then
 		redis.call('DEL', set, 'mirror:generation')
+	end
+end
+
+-- Without its index the mirror is only slower.
+local function mend_index(key, type)
+	local kind = redis.call('TYPE', key).ok
+	if kind ~= type and kind ~= 'none' then
+		redis.call('UNLINK', key, 'mirror:heard')
 	end
 end
 
@@ -95,6 +132,8 @@ end
 
 mend_set('mitras:online')
 mend_set('mitras:deactivated')
+mend_index('mirror:ranking', 'zset')
+mend_index('mirror:silent', 'set')
 
 local answer = { 0 }
 local function skip(id, why)
@@ -119,6 +158,7 @@ for at = HEADER + 1, #ARGV, FIELDS do
 		show_member('mitras:deactivated', id, active ~= '1')
 		show_sessions(id, sessions)
 		show_heartbeat(id, online == '1', heartbeat)
+		show_rank(id, online == '1', active == '1', sessions)
 		answer[1] = answer[1] + 1
 	end
 end

@@ -16,6 +16,8 @@ for i = 1, #ARGV, 2 do
 	if (type(version) == 'string' and version or '') == seen then
 		redis.call('SREM', 'mitras:online', id)
 		redis.call('SREM', 'mitras:deactivated', id)
+		redis.call('ZREM', 'mirror:ranking', id)
+		redis.call('SREM', 'mirror:silent', id)
 		redis.call('DEL', 'mitra:version:' .. id, 'mitra:capacity:' .. id, 'mitra:heartbeat:' .. id)
 		removed = removed + 1
 	end

@@ -44,6 +44,8 @@ struct mirror {
 
 	struct snapshot snapshot;
 
+	int64_t online; /* how many there were when last looked */
+
 	/* Who asks for the available mitras; see mirror_search.c. */
 	bool searching;
 	struct search_waiter *search_waiters; /* for the next search */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/counters.h"
 #include "common/log.h"
 #include "common/mirror_private.h"
 #include "common/valkey.h"
@@ -71,6 +72,7 @@ search_begin(struct mirror *mirror)
 	};
 	mirror->search_waiters = NULL;
 	mirror->searching = true;
+	counters.mirror_searches++;
 	valkey_add(batch, "SCARD", "mitras:online", NULL);
 	valkey_add(batch, "SCARD", "mitras:deactivated", NULL);
 	valkey_add(batch, "SSCAN", "mitras:online", "0", "COUNT", PAGE, NULL);
@@ -88,7 +90,7 @@ search_begun(void *argument, const char *error, redisReply *const *replies)
 		search_end(search, error);
 		return;
 	}
-	search->totals.online = replies[1]->integer;
+	search->totals.online = search->mirror->online = replies[1]->integer;
 	search->totals.deactivated = replies[2]->integer;
 	take_page(search, replies[3]);
 	measure_page(search);

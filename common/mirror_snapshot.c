@@ -10,6 +10,7 @@
  * A change between the recompute's reading and its storing must not be forgotten for the snapshot's whole
  * life: mirror.lua counts changes in mirror:changes, and a snapshot that was overtaken lives only CHURN_MS.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,7 +180,7 @@ static void
 recompute(struct mirror *mirror)
 {
 	counters.snapshot_recomputes++;
-	mirror_available(mirror, recomputed, mirror);
+	mirror_count(mirror, recomputed, mirror);
 }
 
 static void
@@ -190,8 +191,10 @@ recomputed(void *argument, const char *error, const struct mirror_available *ava
 	char now[CLOCK_ISO_SIZE], text[SNAPSHOT_SIZE];
 
 	clock_iso(clock_wall_ms(), now);
-	snprintf(text, sizeof(text), "{\"available\":%s,\"count\":%zu,\"as_of\":\"%s\"}",
-	    count ? "true" : "false", count, now);
+	if (!error)
+		snprintf(text, sizeof(text),
+		    "{\"available\":%s,\"count\":%" PRId64 ",\"as_of\":\"%s\"}",
+		    totals->available ? "true" : "false", totals->available, now);
 	store(mirror, error ? "" : text);
 	end(mirror, error, error ? NULL : text);
 }

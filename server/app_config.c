@@ -25,6 +25,7 @@ struct app_config {
 	struct worker *worker;
 	struct event *retry;
 	struct mirror_limits values;
+	size_t blast_wave;
 	bool under_way, again;
 };
 
@@ -58,6 +59,12 @@ app_config_free(struct app_config *app_config)
 	free(app_config);
 }
 
+size_t
+app_config_blast_wave(const struct app_config *app_config)
+{
+	return app_config->blast_wave;
+}
+
 void
 app_config_reload(struct app_config *app_config)
 {
@@ -88,6 +95,7 @@ app_config_take(struct app_config *app_config, const struct json *config)
 		.max_sessions = (int)integer_of(config, "max_customers_per_mitra", 3),
 	};
 
+	app_config->blast_wave = (size_t)integer_of(config, "blast_wave_size", 0);
 	rate_limiter_configure(app_config->worker->rate_limiter, config);
 	if (values.stale_after_ms == app_config->values.stale_after_ms &&
 	    values.max_sessions == app_config->values.max_sessions)

@@ -9,6 +9,8 @@
 #ifndef SERVER_APP_CONFIG_H
 #define SERVER_APP_CONFIG_H
 
+#include <stddef.h>
+
 struct app_config;
 struct worker;
 
@@ -16,5 +18,8 @@ struct app_config *app_config_new(struct worker *);
 /* Reads again, in the background; retried each second until it succeeds. */
 void app_config_reload(struct app_config *);
 void app_config_free(struct app_config *);
+
+/* blast_wave_size: how many mitras are offered a session at once; 0: all. */
+size_t app_config_blast_wave(const struct app_config *);
 
 #endif

@@ -59,7 +59,7 @@ take_off(struct dashboard *dashboard)
 	dashboard->in_air = dashboard->boarding;
 	dashboard->boarding = (struct sharers){ 0 };
 	counters.dashboard_computations++;
-	mirror_available(dashboard->worker->mirror, mitras_counted, dashboard);
+	mirror_count(dashboard->worker->mirror, mitras_counted, dashboard);
 }
 
 outcome

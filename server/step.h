@@ -116,6 +116,9 @@ outcome transition_publish(struct request *, const char *what, const struct rows
 outcome mirror_read_snapshot(struct request *, const char *what, text_fn *next, step_fn *fallback);
 outcome
 mirror_read_available(struct request *, const char *what, available_fn *next, step_fn *fallback);
+/* The best `most` of them only; with 0, only the totals. However many there are, it costs the same. */
+outcome mirror_read_best(
+    struct request *, const char *what, size_t most, available_fn *next, step_fn *fallback);
 outcome mirror_read_reachable(
     struct request *, const char *what, const char *id, flag_fn *next, step_fn *fallback);
 /* text is NULL if the mirror has no heartbeat, or is away: no fallback is needed then. */

@@ -161,6 +161,17 @@ mirror_read_available(struct request *r, const char *what, available_fn *next, s
 	return step_waiting_();
 }
 
+outcome
+mirror_read_best(
+    struct request *r, const char *what, size_t most, available_fn *next, step_fn *fallback)
+{
+	r->call.what = what;
+	r->next.available = next;
+	r->fallback.step = fallback;
+	mirror_best(r->worker->mirror, most, available_done, r);
+	return step_waiting_();
+}
+
 static void
 reachable_done(void *argument, const char *error, bool reachable)
 {

@@ -31,32 +31,35 @@
 
 struct sweep {
 	struct arena arena; /* holds the ids */
-	int64_t now_ms, cutoff_ms;
+	int64_t now_ms, since_ms, cutoff_ms;
 	char cutoff[CLOCK_ISO_SIZE];
 	bool nobody; /* can be silent: everyone was stamped after the cutoff */
 	int max_percent;
 	size_t online; /* looked at */
 	const char **silent;
 	size_t silent_count, silent_room;
+	struct quiet quiet; /* for the mirror's index */
 	size_t swept, returned;
 };
 
 /* Each logs why, if it returns false. */
 static bool measure(struct sweeper *, struct sweep *);
+static bool trust(struct sweeper *, const struct sweep *);
 static bool look_through(struct sweeper *, struct sweep *);
 static bool brake_holds(struct sweeper *, const struct sweep *);
 static bool take_offline(struct sweeper *, struct sweep *);
 
 static bool
 take_page(struct sweeper *, struct sweep *, struct arena *, const char **ids, size_t count);
-static bool keep_silent(
-    struct sweeper *, const struct sweep *, struct arena *, const char **ids, size_t *count);
+static bool keep_silent(struct sweeper *, const struct sweep *, struct quiet *, struct arena *,
+    const char **ids, size_t *count);
 
 bool
 auto_offline(struct sweeper *s)
 {
 	struct sweep sweep = { .now_ms = clock_wall_ms() };
-	bool good = measure(s, &sweep) && (sweep.nobody || look_through(s, &sweep));
+	bool good = measure(s, &sweep) &&
+		    (sweep.nobody ? trust(s, &sweep) : look_through(s, &sweep));
 
 	if (!good)
 		s->braked = false;
@@ -67,6 +70,7 @@ auto_offline(struct sweeper *s)
 		    sweep.swept, sweep.online, sweep.returned);
 	counters.auto_offline_mitras += sweep.swept - sweep.returned;
 	free(sweep.silent);
+	arena_free(&sweep.quiet.arena);
 	arena_free(&sweep.arena);
 	return good;
 }
@@ -117,10 +121,9 @@ heard_since(struct sweeper *s, int64_t *since_ms)
 static bool
 measure(struct sweeper *s, struct sweep *sweep)
 {
-	int64_t since_ms;
 	struct rows *rows;
 
-	if (!heard_since(s, &since_ms))
+	if (!heard_since(s, &sweep->since_ms))
 		return false;
 	if (!sweeper_query(s, SQL_CONFIG, 1, &(const char *){ NULL }, &rows))
 		return skipped(s->error);
@@ -128,8 +131,14 @@ measure(struct sweeper *s, struct sweep *sweep)
 	sweep->cutoff_ms = sweep->now_ms - 1000 * rows_integer(rows, "stale_after_seconds");
 	rows_free(rows);
 	clock_iso(sweep->cutoff_ms, sweep->cutoff);
-	sweep->nobody = since_ms > sweep->cutoff_ms;
+	sweep->nobody = sweep->since_ms > sweep->cutoff_ms;
 	return true;
+}
+
+static bool
+trust(struct sweeper *s, const struct sweep *sweep)
+{
+	return quiet_all_since(s, sweep->since_ms) ? true : valkey_failed(s);
 }
 
 static void
@@ -148,7 +157,8 @@ static bool
 look_through(struct sweeper *s, struct sweep *sweep)
 {
 	struct sweeper_scan scan = { .set = "mitras:online", .count = "1000" };
-	bool good = true;
+	/* Halfway to silence: until the next sweep, everybody who was heard since is fresh. */
+	bool good = quiet_begin(s, &sweep->quiet, (sweep->now_ms + sweep->cutoff_ms) / 2);
 
 	while (good && !scan.done) {
 		struct arena arena = { 0 };
@@ -162,12 +172,12 @@ look_through(struct sweeper *s, struct sweep *sweep)
 				scan.found[i])) /* others are for the reseed to remove */
 				scan.found[count++] = scan.found[i];
 		sweep->online += count;
-		good = good && keep_silent(s, sweep, &arena, scan.found, &count);
+		good = good && keep_silent(s, sweep, &sweep->quiet, &arena, scan.found, &count);
 		for (size_t i = 0; good && i < count; i++)
 			note_silent(sweep, scan.found[i]);
 		arena_free(&arena);
 	}
-	return good ? true : valkey_failed(s);
+	return good && quiet_end(s, &sweep->quiet) ? true : valkey_failed(s);
 }
 
 /* One from the future would keep its mitra online until then. It becomes one of now, unless it has moved. */
@@ -187,10 +197,13 @@ bring_back_from_future(struct sweeper *s, struct arena *arena, const char **pair
 	return replies;
 }
 
-/* Keeps, in place, those of the ids whose heartbeat is missing, no time, or before the cutoff. */
+/*
+ * Keeps, in place, those of the ids whose heartbeat is missing, no time, or before the cutoff; and notes who is quiet,
+ * if that is asked.
+ */
 static bool
-keep_silent(struct sweeper *s, const struct sweep *sweep, struct arena *arena, const char **ids,
-    size_t *count)
+keep_silent(struct sweeper *s, const struct sweep *sweep, struct quiet *quiet, struct arena *arena,
+    const char **ids, size_t *count)
 {
 	struct valkey_batch *batch = sweeper_read(s);
 	struct valkey_replies *replies;
@@ -208,10 +221,14 @@ keep_silent(struct sweeper *s, const struct sweep *sweep, struct arena *arena, c
 	future[1] = now;
 	for (size_t i = 0; i < *count; i++) {
 		const redisReply *heartbeat = replies->reply[1]->element[i];
-		int64_t heard_ms;
+		int64_t heard_ms = INT64_MIN;
 
 		if (heartbeat->type != REDIS_REPLY_STRING ||
-		    !clock_parse_iso(heartbeat->str, &heard_ms) || heard_ms < sweep->cutoff_ms) {
+		    !clock_parse_iso(heartbeat->str, &heard_ms))
+			heard_ms = INT64_MIN;
+		if (quiet && heard_ms < quiet->cutoff_ms)
+			quiet_note(quiet, ids[i]);
+		if (heard_ms < sweep->cutoff_ms) {
 			ids[kept++] = ids[i];
 		} else if (heard_ms > sweep->now_ms + BELIEVABLE_MS) {
 			future[used++] = ids[i];
@@ -298,7 +315,7 @@ take_page(
 	struct rows *rows;
 	size_t swept;
 
-	if (!keep_silent(s, sweep, arena, ids, &count))
+	if (!keep_silent(s, sweep, NULL, arena, ids, &count))
 		return valkey_failed(s);
 	if (!sweeper_query(s, SQL_AUTO_OFFLINE, 2,
 		(const char *[]){ sweeper_array(arena, ids, count), sweep->cutoff }, &rows))

@@ -56,6 +56,7 @@ bool
 reseed(struct sweeper *s, struct reseed_how how)
 {
 	struct seeding seeding = { .how = how };
+	int64_t since_ms;
 	bool good;
 
 	s->reseed_due = false;
@@ -68,6 +69,8 @@ reseed(struct sweeper *s, struct reseed_how how)
 		give_up(s);
 		return false;
 	}
+	if (*seeding.alive && clock_parse_iso(seeding.alive, &since_ms))
+		(void)quiet_all_since(s, since_ms);
 	counters.reseeds++;
 	snprintf(s->seeded, sizeof(s->seeded),
 	    "[valkey-mirror] seed: %zu online, %zu deactivated, %zu with active sessions",

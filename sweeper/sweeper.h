@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "common/arena.h"
+#include "common/clock.h"
 #include "common/mirror.h"
 
 struct channel;
@@ -114,6 +115,23 @@ const char *sweeper_array(struct arena *, const char *const *texts, size_t);
 /* A command about many: "MGET", NULL, "mitra:heartbeat:", ids, or "SMISMEMBER", "mitras:online", "", ids. */
 void sweeper_add_many(struct valkey_batch *, struct arena *, const char *command, const char *first,
     const char *prefix, const char *const *ids, size_t);
+
+/* --- quiet.c: who was not heard of lately, for the mirror's index --- */
+
+struct quiet {
+	struct arena arena; /* the caller frees it */
+	int64_t cutoff_ms;
+	char cutoff[CLOCK_ISO_SIZE];
+	const char *ids[MIRROR_SILENT_MOST + 1]; /* one too many: the index cannot be used then */
+	size_t count;
+};
+
+/* Whoever is heard at the cutoff or later is not quiet. */
+bool quiet_begin(struct sweeper *, struct quiet *, int64_t cutoff_ms);
+void quiet_note(struct quiet *, const char *id);
+bool quiet_end(struct sweeper *, struct quiet *);
+/* Everybody online has a heartbeat of then or later. */
+bool quiet_all_since(struct sweeper *, int64_t since_ms);
 
 /* --- transition.c: what sessions go through without anybody's asking --- */
 

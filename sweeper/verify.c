@@ -26,7 +26,7 @@ struct comparison {
 /* What Valkey shows of a page of mitras. */
 struct shown {
 	struct valkey_replies *replies;
-	redisReply **online, **deactivated, **sessions, **heartbeat;
+	redisReply **online, **deactivated, **sessions, **heartbeat, **score;
 };
 
 static bool compare_generation(struct sweeper *, struct comparison *);
@@ -112,6 +112,7 @@ read_shown(struct sweeper *s, struct arena *arena, const struct mirror_state *st
 	sweeper_add_many(batch, arena, "SMISMEMBER", "mitras:deactivated", "", ids, count);
 	sweeper_add_many(batch, arena, "MGET", NULL, "mitra:capacity:", ids, count);
 	sweeper_add_many(batch, arena, "MGET", NULL, "mitra:heartbeat:", ids, count);
+	sweeper_add_many(batch, arena, "ZMSCORE", "mirror:ranking", "", ids, count);
 	replies = sweeper_ask(s, batch);
 	if (!replies)
 		return false;
@@ -121,6 +122,7 @@ read_shown(struct sweeper *s, struct arena *arena, const struct mirror_state *st
 		.deactivated = replies->reply[1]->element,
 		.sessions = replies->reply[2]->element,
 		.heartbeat = replies->reply[3]->element,
+		.score = replies->reply[4]->element,
 	};
 	return true;
 }
@@ -129,6 +131,24 @@ static const char *
 yes_no(bool flag)
 {
 	return flag ? "yes" : "no";
+}
+
+/* The load by which the index ranks a mitra; "none" if it does not. */
+static const char *
+ranked(const redisReply *score)
+{
+	static char load[16];
+
+	if (score->type != REDIS_REPLY_STRING)
+		return "none";
+	snprintf(load, sizeof(load), "%d", mirror_rank_load(score->str));
+	return load;
+}
+
+static const char *
+ranked_rightly(const struct mirror_state *state)
+{
+	return !state->online ? "none" : !state->active ? MIRROR_RANK_LAST : state->sessions;
 }
 
 /* Notes what differs of one mitra. */
@@ -147,6 +167,9 @@ compare(struct comparison *comparison, const struct mirror_state *state, const s
 	if (deactivated == state->active)
 		differ(comparison, state->id, "deactivated", yes_no(!state->active),
 		    yes_no(deactivated));
+	if (strcmp(ranked(shown->score[i]), ranked_rightly(state)) != 0)
+		differ(comparison, state->id, "ranked", ranked_rightly(state),
+		    ranked(shown->score[i]));
 	if (strcmp(sessions, state->sessions) != 0)
 		differ(comparison, state->id, "sessions", state->sessions, sessions);
 	if (heartbeat != state->online)

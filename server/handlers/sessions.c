@@ -6,9 +6,14 @@
  */
 #include <string.h>
 
+#include "server/app_config.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
+
+/* More than a wave, as some of them have seen too many offers, and the truth knows better who is idle. */
+#define CANDIDATES_PER_PLACE 4
+#define CANDIDATES_LEAST     100
 
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
@@ -31,9 +36,14 @@ static step_fn candidates_from_truth;
 outcome
 sessions_create(struct request *r)
 {
-	return mirror_read_available(r,
-	    "[findAvailableMitras] valkey unavailable, falling back to Postgres", candidates_known,
-	    candidates_from_truth);
+	static const char what[] =
+	    "[findAvailableMitras] valkey unavailable, falling back to Postgres";
+	size_t wave = app_config_blast_wave(r->worker->app_config);
+
+	if (wave == 0)
+		return mirror_read_available(r, what, candidates_known, candidates_from_truth);
+	return mirror_read_best(r, what, wave * CANDIDATES_PER_PLACE + CANDIDATES_LEAST,
+	    candidates_known, candidates_from_truth);
 }
 
 static outcome

@@ -10,6 +10,9 @@ from harness import program
 from harness.mitrad import CALM
 
 
+RANK, LAST_RANK = 10**13, 899  # as in common/mirror.lua
+
+
 def time_of(seconds_ago=0):
     """A time as the mirror writes it."""
     at = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds_ago)
@@ -38,7 +41,16 @@ class Mirror:
         beating = {key.rpartition(":")[2] for key in self.keys.scan_iter("mitra:heartbeat:*")}
         assert beating == online, "a heartbeat key exists exactly for those online"
         assert (online | deactivated) <= set(loads), "everybody in a set has a capacity"
+        self.assert_index_is_right(online, deactivated, loads)
         return {id: (id in online, id not in deactivated, int(load)) for id, load in loads.items()}
+
+    def assert_index_is_right(self, online, deactivated, loads):
+        """What common/mirror_index.c relies on."""
+        ranking = {id: int(score // RANK) for id, score in self.keys.zrange("mirror:ranking", 0, -1, withscores=True)}
+        assert ranking == {id: LAST_RANK if id in deactivated else int(loads[id]) for id in online}
+        heard, silent = self.keys.get("mirror:heard"), self.keys.smembers("mirror:silent")
+        for id in online - silent if heard else ():
+            assert self.keys.get(f"mitra:heartbeat:{id}") >= heard, "who was not heard stands in mirror:silent"
 
     def equal(self):
         return self.shown() == self.truth()

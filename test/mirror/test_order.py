@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import threading
+import time
 import uuid
 
 import pytest
@@ -24,7 +25,7 @@ def apply(mirror, iso):
         script = mirror.keys.register_script(file.read())
 
     def run(*states, cutoff=""):
-        arguments = [iso(), HORIZON, "plain", cutoff]
+        arguments = [iso(), int(time.time() * 1000), HORIZON, "plain", cutoff]
         for id, version, online, active, sessions, *expected in states:
             heartbeat = iso() if online else ""
             arguments += [id, version, int(online), int(active), sessions, heartbeat, *(expected or [""])]
