@@ -39,8 +39,9 @@ begin
 		limit 1000
 		for update skip locked);
 	update public.matching_marks k set offers_at = null where k.mitra_id = any (marked);
-	if cardinality(marked) = 0 and not exists (
-		select from public.chat_sessions s where s.status = 'searching' and s.next_wave_at <= now()) then
+	if not exists (
+		select from public.chat_sessions s
+		where s.status = 'searching' and (cardinality(marked) > 0 or s.next_wave_at <= now())) then
 		return;
 	end if;
 

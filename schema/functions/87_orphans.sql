@@ -43,7 +43,10 @@ begin
 		select c.id from public.chat_sessions c
 		where c.mitra_id = any (marked) and c.status = 'active'
 		for no key update skip locked);
-	gone := array(select m.id from unnest(marked) m (id) where mitrad.mitra_is_lost(m.id));
+	gone := array(
+		select m.id
+		from (select distinct c.mitra_id as id from public.chat_sessions c where c.id = any (looked_at)) m
+		where mitrad.mitra_is_lost(m.id));
 
 	with orphaned as (
 		update public.chat_sessions c set orphaned_at = now()
