@@ -1,10 +1,7 @@
 /*
- * pg: the pool, its queue, its deadlines and its callbacks.
+ * pg: the pool, its deadlines and its callbacks.
  *
- * pg_submit() only queues.  `turn` runs once for all that a turn of the loop has submitted, hands each
- * to the connection with the fewest in flight, and flushes every connection once.  One whose oldest
- * statement is slow is the last choice, and one that makes no headway gets no more: what is still
- * queued can go elsewhere or wait, what is in flight is lost with its connection.
+ * pg_submit() only queues; what follows is in pg_queue.c.
  *
  * A submission that ends without an answer (timed out, refused, lost with its connection) goes to
  * `ended` and is called back by `settle`, a timer of zero: in the next turn of the loop, so that a
@@ -12,7 +9,6 @@
  */
 #include "common/pg.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +18,6 @@
 #include "common/pg_private.h"
 #include "common/series.h"
 
-#define SLOW_MS 20
-#define NO_ROOM INT_MAX
-
-static void turn(evutil_socket_t, short, void *);
 static void settle(evutil_socket_t, short, void *);
 static void deadline_passed(evutil_socket_t, short, void *);
 
@@ -42,10 +34,13 @@ pg_new(struct event_base *base, struct evdns_base *dns, const struct config *con
 	pool->config = config;
 	pool->statements = statements;
 	pool->statement_count = count;
+	pool->usual_ms = calloc(count, sizeof(pool->usual_ms[0]));
+	if (pool->usual_ms == NULL)
+		fatal("out of memory");
 	pool->host = pg_address_host(config->database_url);
 	STAILQ_INIT(&pool->queue);
 	STAILQ_INIT(&pool->ended);
-	evtimer_assign(&pool->turn, base, turn, pool);
+	evtimer_assign(&pool->turn, base, pg_queue_turn, pool);
 	evtimer_assign(&pool->settle, base, settle, pool);
 	evtimer_assign(&pool->deadline, base, deadline_passed, pool);
 	pool->connection_count = connections;
@@ -57,13 +52,8 @@ pg_new(struct event_base *base, struct evdns_base *dns, const struct config *con
 static void
 queue_end(struct pg *pool)
 {
-	struct pg_submission *submission;
-
-	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL) {
-		STAILQ_REMOVE_HEAD(&pool->queue, link);
-		pg_end(pool, submission, PG_UNAVAILABLE);
-	}
-	pool->queued = 0;
+	while (!STAILQ_EMPTY(&pool->queue))
+		pg_end(pool, pg_queue_take(pool), PG_UNAVAILABLE);
 }
 
 void
@@ -89,6 +79,7 @@ pg_free(struct pg *pool)
 	event_del(&pool->settle);
 	event_del(&pool->deadline);
 	free(pool->host);
+	free(pool->usual_ms);
 	free(pool);
 }
 
@@ -123,6 +114,7 @@ submission_new(int arguments, const char *const *values)
 			end = stpcpy(end, values[i]) + 1;
 	}
 	submission->arguments = arguments;
+	submission->bytes = bytes;
 	return submission;
 }
 
@@ -149,91 +141,16 @@ pg_submit(struct pg *pool, int statement, int arguments, const char *const *valu
 		pg_end(pool, submission, PG_UNAVAILABLE);
 		return;
 	}
-	if (pool->queued == PG_QUEUE_MOST) {
+	if (!pg_queue_add(pool, submission)) {
 		pg_end(pool, submission, PG_OVERLOADED);
 		return;
 	}
-	STAILQ_INSERT_TAIL(&pool->queue, submission, link);
-	pool->queued++;
 	pg_dispatch_soon(pool);
 	if (!evtimer_pending(&pool->deadline, NULL)) {
 		struct timeval span = clock_timeval(pool->config->database_timeout_ms);
 
 		evtimer_add(&pool->deadline, &span);
 	}
-}
-
-void
-pg_dispatch_soon(struct pg *pool)
-{
-	if (pool->queued > 0 && pool->ready > 0)
-		event_active(&pool->turn, EV_TIMEOUT, 0);
-}
-
-/*
- * How unwelcome one more statement is on this connection: the number that it would stand behind, if
- * they are quick; more, if the first of them is slow; NO_ROOM if it is not ready, makes no headway, or
- * is slow and full.
- */
-static int
-load_of(const struct pg_connection *connection, int64_t now_ms)
-{
-	int64_t waited_ms = now_ms - connection->progress_ms;
-
-	if (connection->state != LINK_READY)
-		return NO_ROOM;
-	if (connection->in_flight == 0 || waited_ms <= SLOW_MS)
-		return connection->in_flight;
-	if (connection->in_flight == PG_FLIGHT_MOST)
-		return NO_ROOM;
-	if (waited_ms > connection->pool->config->database_timeout_ms / 4)
-		return NO_ROOM;
-	return PG_FLIGHT_MOST + connection->in_flight;
-}
-
-/*
- * The least loaded; NULL if there is none, or if that is a quick one which is full: it will have room
- * sooner than others answer.
- */
-static struct pg_connection *
-connection_for_next(struct pg *pool, int64_t now_ms)
-{
-	struct pg_connection *best = NULL;
-	int least = NO_ROOM;
-
-	for (int i = 0; i < pool->connection_count && least > 0; i++) {
-		int load = load_of(&pool->connections[i], now_ms);
-
-		if (load < least) {
-			least = load;
-			best = &pool->connections[i];
-		}
-	}
-	return least != PG_FLIGHT_MOST ? best : NULL;
-}
-
-static void
-turn(evutil_socket_t socket, short what, void *argument)
-{
-	struct pg *pool = argument;
-	int64_t now_ms = clock_monotonic_ms();
-	struct pg_submission *submission;
-	struct pg_connection *connection;
-
-	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL) {
-		connection = connection_for_next(pool, now_ms);
-		if (connection == NULL)
-			break;
-		STAILQ_REMOVE_HEAD(&pool->queue, link);
-		pool->queued--;
-		if (submission->deadline_ms <= now_ms)
-			pg_end(pool, submission, PG_TIMEOUT);
-		else
-			pg_pipeline_send(connection, submission);
-	}
-	for (int i = 0; i < pool->connection_count; i++)
-		if (pool->connections[i].state == LINK_READY)
-			pg_pipeline_flush(&pool->connections[i]);
 }
 
 void
@@ -302,12 +219,9 @@ deadline_passed(evutil_socket_t socket, short what, void *argument)
 			pg_connection_lost(connection, "no answer within DATABASE_TIMEOUT_MS");
 		next_ms = earlier_deadline(&connection->flight, next_ms);
 	}
-	while ((submission = STAILQ_FIRST(&pool->queue)) != NULL &&
-	       submission->deadline_ms <= now_ms) {
-		STAILQ_REMOVE_HEAD(&pool->queue, link);
-		pool->queued--;
-		pg_end(pool, submission, PG_TIMEOUT);
-	}
+	while (
+	    (submission = STAILQ_FIRST(&pool->queue)) != NULL && submission->deadline_ms <= now_ms)
+		pg_end(pool, pg_queue_take(pool), PG_TIMEOUT);
 	next_ms = earlier_deadline(&pool->queue, next_ms);
 	if (next_ms != INT64_MAX) {
 		struct timeval span = clock_timeval(next_ms - now_ms);

@@ -34,7 +34,7 @@ enum pg_status {
 	PG_FAILED,      /* the server refused the statement: rows_sqlstate() and rows_error() */
 	PG_UNAVAILABLE, /* no connection, or it broke: the statement may or may not have run */
 	PG_TIMEOUT,     /* DATABASE_TIMEOUT_MS passed: the statement may or may not have run */
-	PG_OVERLOADED,  /* the queue is full: the statement has not run */
+	PG_OVERLOADED,  /* the queue is too slow or too large for it: the statement has not run */
 };
 
 /*

@@ -288,6 +288,7 @@ flight_end(struct pg_connection *connection)
 		    submission->deadline_ms <= now_ms ? PG_TIMEOUT : PG_UNAVAILABLE);
 	}
 	connection->in_flight = 0;
+	connection->slow_in_flight = 0;
 }
 
 static void

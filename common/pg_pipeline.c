@@ -110,6 +110,7 @@ pg_pipeline_send(struct pg_connection *connection, struct pg_submission *submiss
 		connection->progress_ms = clock_monotonic_ms();
 	STAILQ_INSERT_TAIL(&connection->flight, submission, link);
 	connection->in_flight++;
+	connection->slow_in_flight += submission->slow;
 	connection->unflushed = true;
 	counters.pg_statements++;
 	if (PQsendQueryPrepared(connection->wire, statement->name, submission->arguments,
@@ -283,11 +284,14 @@ flight_settled(struct pg_connection *connection)
 	struct pg_submission *submission = STAILQ_FIRST(&connection->flight);
 	struct rows rows = { .result = connection->result };
 	enum pg_status status = status_of(rows.result);
+	int64_t now_ms = clock_monotonic_ms();
 
 	connection->result = NULL;
 	STAILQ_REMOVE_HEAD(&connection->flight, link);
 	connection->in_flight--;
-	connection->progress_ms = clock_monotonic_ms();
+	connection->slow_in_flight -= submission->slow;
+	pg_queue_learn(connection->pool, submission->statement, now_ms - connection->progress_ms);
+	connection->progress_ms = now_ms;
 	pg_complete(connection->pool, submission, status, status == PG_TIMEOUT ? NULL : &rows);
 	PQclear(rows.result);
 }

@@ -1,7 +1,8 @@
 /*
  * pg_private: what the files of pg share.
  *
- *   pg.c             the pool: the queue, deadlines, callbacks
+ *   pg.c             the pool: submissions, deadlines, callbacks
+ *   pg_queue.c       what waits to be sent, and which connection takes the next
  *   pg_connection.c  one connection's life: wait, resolve, connect, prepare, ready, lost
  *   pg_address.c     the server's name to addresses, without blocking
  *   pg_pipeline.c    what happens on the wire: statements out, results in, what an error means
@@ -26,9 +27,10 @@
 
 #include "common/pg.h"
 
-#define PG_QUEUE_MOST   1024
-#define PG_FLIGHT_MOST  64
-#define PG_ADDRESS_MOST 8
+#define PG_QUEUE_BYTES_MOST ((size_t)16 << 20)
+/* Enough to keep a server busy that is a millisecond away; whoever is behind a slow one has few to share his lot. */
+#define PG_FLIGHT_MOST      16
+#define PG_ADDRESS_MOST     8
 
 struct pg_lookup;
 
@@ -41,7 +43,9 @@ struct pg_submission {
 	void *argument;
 	enum pg_status status; /* in `ended` only */
 	int statement;
+	bool slow; /* as was expected when it was sent */
 	int arguments;
+	size_t bytes;         /* of this allocation */
 	const char *values[]; /* their bytes follow, in the same allocation */
 };
 
@@ -77,6 +81,7 @@ struct pg_connection {
 
 	struct pg_list flight;
 	int in_flight;
+	int slow_in_flight;
 	PGresult *result; /* of the head of `flight`, kept until its sync has come */
 	size_t prepared;  /* results that have come while PREPARING */
 	int separators;   /* NULLs from PQgetResult() in a row */
@@ -90,11 +95,12 @@ struct pg {
 	const struct config *config;
 	const struct pg_statement *statements;
 	size_t statement_count;
-	char *host; /* to be resolved by evdns; NULL: libpq deals with the address itself */
+	int64_t *usual_ms; /* of each statement, at the server; follows what it took lately */
+	char *host;        /* to be resolved by evdns; NULL: libpq deals with the address itself */
 
 	struct pg_list queue;
 	struct pg_list ended;
-	size_t queued;
+	size_t queued_bytes;
 	size_t pending;    /* submitted and not called back */
 	struct event turn; /* sends what is queued; active as soon as there is something to send */
 	struct event settle;   /* calls back what is in `ended` */
@@ -122,10 +128,20 @@ struct rows {
 void pg_end(struct pg *, struct pg_submission *, enum pg_status);
 /* Calls back now and frees the submission, which is in no list. */
 void pg_complete(struct pg *, struct pg_submission *, enum pg_status, const struct rows *);
-/* A connection became ready or has room again. */
-void pg_dispatch_soon(struct pg *);
 /* A connection failed or was lost. */
 void pg_connections_changed(struct pg *);
+
+/* pg_queue.c */
+/* At the end; false if it is refused: it would wait for too long, or there are too many bytes. */
+bool pg_queue_add(struct pg *, struct pg_submission *) __attribute__((warn_unused_result));
+/* The first, out of it. There must be one. */
+struct pg_submission *pg_queue_take(struct pg *);
+/* For `turn`: sends what can be sent. */
+void pg_queue_turn(evutil_socket_t, short, void *);
+/* A connection became ready or has room again, or there is something to send. */
+void pg_dispatch_soon(struct pg *);
+/* The server took so long for it. */
+void pg_queue_learn(struct pg *, int statement, int64_t took_ms);
 
 /* pg_connection.c */
 void pg_connection_init(struct pg_connection *, struct pg *);

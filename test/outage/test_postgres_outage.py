@@ -236,6 +236,45 @@ def test_a_statement_that_waits_too_long_for_a_lock_is_503_and_hurts_nobody_else
     assert database.value("SELECT count(*) FROM mitra_online_logs WHERE mitra_id = %s", held.id) == 1
 
 
+def test_while_postgresql_hangs_newcomers_are_told_at_once_that_it_is_too_much(
+    mitrad_factory, postgres, database, make_mitra
+):
+    """A connection takes 16 statements; who comes then waits in a queue that does not move."""
+    mitrad = mitrad_factory(
+        arrangement=CALM,
+        DATABASE_URL=database.url,
+        WORKERS=1,
+        DATABASE_CONNECTIONS_PER_WORKER=1,
+        DATABASE_TIMEOUT_MS=4000,
+    )
+    mitra = make_mitra()
+    assert mitrad.post(ONLINE, token=mitra.token).status == 200
+    answers, asking = [], []
+
+    def ask():
+        asking.append(threading.Thread(target=lambda: answers.append(mitrad.get(STATUS, token=mitra.token))))
+        asking[-1].start()
+
+    def one_is_refused():
+        ask()
+        return any(answer.code == "OVERLOADED" for answer in answers)
+
+    postgres.pause()
+    try:
+        for _ in range(20):
+            ask()
+        wait_until(one_is_refused, 20, "an answer that it is too much")
+    finally:
+        postgres.resume()
+    for thread in asking:
+        thread.join()
+    for answer in answers:
+        if answer.status != 200:
+            assert answer.code in ("OVERLOADED", "DATABASE_UNAVAILABLE")
+            problem_of(answer, 503, answer.code)
+    wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, 10, "PostgreSQL again")
+
+
 def test_every_heartbeat_is_answered_while_postgresql_restarts(mitrad, postgres, database, online_mitra):
     mitra = online_mitra(mitrad)
     wrong, stop = [], threading.Event()

@@ -293,58 +293,6 @@ TEST("what is stuck behind slow statements times out")
 	pg_free(pool);
 }
 
-/* Of two statements submitted together, each gets its own connection as soon as there are two. */
-static bool
-both_are_up(struct pg *pool)
-{
-	struct answer answers[2];
-
-	submit(pool, PID, NULL, &answers[0]);
-	submit(pool, PID, NULL, &answers[1]);
-	RUN_UNTIL(pg_pending(pool) == 0);
-	return answers[0].pid != answers[1].pid;
-}
-
-TEST("a slow statement holds up no other connection")
-{
-	struct pg *pool = pool_new(server_url, 2, LONG_MS);
-	struct answer slow, answers[100];
-
-	while (!both_are_up(pool))
-		run_for(10);
-	submit(pool, SLEEP, "10", &slow);
-	run_for(50);
-	for (int i = 0; i < 100; i++)
-		submit(pool, ECHO, "quick", &answers[i]);
-	RUN_UNTIL(pg_pending(pool) <= 1);
-	CHECK(slow.calls == 0);
-	for (int i = 0; i < 100; i++)
-		CHECK(answers[i].calls == 1 && answers[i].status == PG_OK);
-	pg_free(pool);
-}
-
-TEST("a full queue refuses and forgets nobody")
-{
-	enum { FLIGHT = 64, QUEUE = 1024, MORE = 20, ALL = FLIGHT + QUEUE + MORE };
-	struct pg *pool = pool_new(server_url, 1, LONG_MS);
-	struct answer *answers = calloc(ALL, sizeof(*answers));
-
-	CHECK(answers != NULL);
-	submit(pool, SLEEP, "0.2", &answers[0]);
-	for (int i = 1; i < FLIGHT; i++)
-		submit(pool, ECHO, "sent", &answers[i]);
-	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) == 0);
-	for (int i = FLIGHT; i < ALL; i++)
-		submit(pool, ECHO, "queued", &answers[i]);
-	RUN_UNTIL(pg_pending(pool) == 0);
-	for (int i = 0; i < ALL; i++) {
-		CHECK(answers[i].calls == 1);
-		CHECK(answers[i].status == (i < FLIGHT + QUEUE ? PG_OK : PG_OVERLOADED));
-	}
-	free(answers);
-	pg_free(pool);
-}
-
 static void
 terminate(int64_t pid)
 {
