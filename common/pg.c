@@ -41,6 +41,7 @@ pg_new(struct event_base *base, struct evdns_base *dns, const struct config *con
 	STAILQ_INIT(&pool->queue);
 	STAILQ_INIT(&pool->ended);
 	evtimer_assign(&pool->turn, base, pg_queue_turn, pool);
+	event_priority_set(&pool->turn, PG_PRIORITY);
 	evtimer_assign(&pool->settle, base, settle, pool);
 	evtimer_assign(&pool->deadline, base, deadline_passed, pool);
 	pool->connection_count = connections;

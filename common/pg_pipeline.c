@@ -92,6 +92,8 @@ pg_pipeline_begin(struct pg_connection *connection)
 	    readable, connection);
 	event_assign(&connection->writable, base, PQsocket(connection->wire), EV_WRITE, writable,
 	    connection);
+	event_priority_set(&connection->readable, PG_PRIORITY);
+	event_priority_set(&connection->writable, PG_PRIORITY);
 	event_add(&connection->readable, NULL);
 	if (!send_preparation(connection)) {
 		pg_connection_lost(connection, PQerrorMessage(connection->wire));

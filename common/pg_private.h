@@ -31,6 +31,8 @@
 /* Enough to keep a server busy that is a millisecond away; whoever is behind a slow one has few to share his lot. */
 #define PG_FLIGHT_MOST      16
 #define PG_ADDRESS_MOST     8
+/* Before clients: the server is kept busy, however many of them ask or must be refused. */
+#define PG_PRIORITY         0
 
 struct pg_lookup;
 

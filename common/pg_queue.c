@@ -133,11 +133,13 @@ connection_for(struct pg *pool, struct pg_submission *submission, int64_t now_ms
 	return connection != NULL ? connection : connection_least_loaded(pool, now_ms);
 }
 
+/* Who has hardly any time left is not sent any more: the connection would be closed if his deadline passed on it. */
 void
 pg_queue_turn(evutil_socket_t socket, short what, void *argument)
 {
 	struct pg *pool = argument;
 	int64_t now_ms = clock_monotonic_ms();
+	int64_t least_ms = pool->config->database_timeout_ms / 10;
 	struct pg_submission *submission;
 	struct pg_connection *connection;
 
@@ -146,7 +148,7 @@ pg_queue_turn(evutil_socket_t socket, short what, void *argument)
 		if (connection == NULL)
 			break;
 		pg_queue_take(pool);
-		if (submission->deadline_ms <= now_ms)
+		if (submission->deadline_ms <= now_ms + least_ms)
 			pg_end(pool, submission, PG_TIMEOUT);
 		else
 			pg_pipeline_send(connection, submission);

@@ -43,6 +43,7 @@
 #include "server/token.h"
 
 #define DESCRIPTORS_KEPT 64 /* for PostgreSQL, Valkey, the channel, the log, the listeners */
+#define CALLBACKS_MOST   64 /* of clients, before PostgreSQL is looked at again */
 #define FIRST_CONNECT_MS \
 	1000 /* how long a new worker waits for its servers before it serves without them */
 
@@ -124,6 +125,9 @@ gauges_set(void *argument)
 }
 
 /*
+ * Two priorities: PostgreSQL's events (common/pg_private.h) come before those of clients, or else a crowd that must
+ * be refused would keep the worker from asking the server for what it could answer.
+ *
  * With the change list, epoll is told of all changes of a loop turn at once.  It must not be used with
  * descriptors that were dup()ed; ours were not.
  */
@@ -134,10 +138,13 @@ base_new(void)
 	struct event_base *base;
 
 	if (config == NULL ||
-	    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0)
+	    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0 ||
+	    event_config_set_max_dispatch_interval(config, NULL, CALLBACKS_MOST, 1) != 0)
 		fatal("out of memory");
 	base = event_base_new_with_config(config);
 	event_config_free(config);
+	if (base == NULL || event_base_priority_init(base, 2) != 0)
+		fatal("out of memory");
 	return base;
 }
 
