@@ -37,7 +37,7 @@
 #define MIRROR_EMPTY "the mirror is empty"
 
 /* The states that one script is given: more are applied by several, each atomic. */
-#define MIRROR_STATES_MAX 500
+#define MIRROR_STATES_MAX 250
 
 /* The score in mirror:ranking is this times the load, plus a time in ms; mirror.lua has it too. */
 #define MIRROR_RANK INT64_C(10000000000000)

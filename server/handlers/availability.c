@@ -5,6 +5,8 @@
  * Each asks the mirror and falls back to the truth; both sides have one definition of "available"
  * (docs/architecture.md).
  */
+#include <stdlib.h>
+
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
@@ -51,18 +53,32 @@ beacon_counted(struct request *r, const struct rows *rows)
 }
 
 /*
- * GET /internal/availability: whom a blast would reach now, least busy first.
+ * GET /internal/availability?limit=: whom a blast would reach now, least busy first; or the first of them, which costs
+ * the same however many there are.
  */
+#define LIMIT_MOST 10000
 static available_fn list_known;
 static step_fn list_from_truth;
 static rows_fn list_read;
 
+static const char *
+limit_asked(struct request *r)
+{
+	return request_query_limit(r, NULL, LIMIT_MOST);
+}
+
 outcome
 availability_list(struct request *r)
 {
-	return mirror_read_available(r,
-	    "[findAvailableMitras] valkey unavailable, falling back to Postgres", list_known,
-	    list_from_truth);
+	static const char what[] =
+	    "[findAvailableMitras] valkey unavailable, falling back to Postgres";
+	const char *limit = limit_asked(r);
+
+	if (request_faults(r) != NULL)
+		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
+	if (limit == NULL)
+		return mirror_read_available(r, what, list_known, list_from_truth);
+	return mirror_read_best(r, what, strtoul(limit, NULL, 10), list_known, list_from_truth);
 }
 
 static struct json_writer *
@@ -116,8 +132,12 @@ static outcome
 list_read(struct request *r, const struct rows *rows)
 {
 	struct json_writer *writer = list_open(r, "postgres");
+	const char *limit = limit_asked(r);
+	int count = rows_count(rows);
 
-	for (int row = 0; row < rows_count(rows); row++)
+	if (limit != NULL && atoi(limit) < count)
+		count = atoi(limit);
+	for (int row = 0; row < count; row++)
 		list_mitra(writer, rows_text_at(rows, row, "id"),
 		    rows_integer_at(rows, row, "sessions"), rows_text_at(rows, row, "heartbeat"));
 	return list_reply(r, writer);

@@ -146,6 +146,21 @@ def test_an_entry_says_who_how_busy_and_when_last_heard(online_mitra, available,
     assert available()[mitra.id] == {"id": mitra.id, "sessions": 0, "last_heartbeat_at": heard}
 
 
+def test_a_limit_gives_the_first_of_the_list(busy_mitra, mitrad, operator_token):
+    for load in (2, 0, 1):
+        busy_mitra(load)
+
+    def ask(query):
+        return mitrad.internal.get("/internal/availability" + query, token=operator_token)
+
+    everybody = ask("").json["mitras"]
+    assert ask("?limit=2").json["mitras"] == everybody[:2]
+    assert ask("?limit=10000").json["mitras"] == everybody
+    for bad in ("0", "-1", "10001", "x", "1x"):
+        refused = ask(f"?limit={bad}")
+        assert (refused.status, refused.code) == (400, "INVALID_REQUEST")
+
+
 def test_the_least_busy_come_first(busy_mitra, ask):
     mitras = {busy_mitra(load).id: load for load in (2, 0, 1, 0, 2, 1)}
     listed = [(mitra["sessions"], mitra["id"]) for mitra in ask("availability")["mitras"] if mitra["id"] in mitras]

@@ -172,6 +172,14 @@ def test_a_wave_is_offered_to_the_least_busy_of_those_who_are_fresh(
     assert searches() == before
 
 
+def test_a_short_list_is_of_the_least_busy_and_needs_no_search(instance, listed, searches, operator_token):
+    before, everybody = searches(), listed()
+    short = instance.internal.get("/internal/availability?limit=50", token=operator_token).json["mitras"]
+    assert [mitra["sessions"] for mitra in short] == sorted(everybody.values())[:50]
+    assert {mitra["id"]: mitra["sessions"] for mitra in short}.items() <= everybody.items()
+    assert searches() - before == 1, "that of the whole list"
+
+
 def test_a_sweep_notes_who_was_not_heard_lately_and_forgets_who_is_heard_again(
     mirror, listening, make_mitra, mitrad_factory, iso
 ):
