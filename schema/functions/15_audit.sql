@@ -7,18 +7,20 @@
 -- Who asks, as his access token says, and in which request.
 create type mitrad.actor as (id uuid, session uuid, request text);
 
--- Why he may not change anything any more, although his token has not expired yet; NULL if he may.  A token that
--- `mitrad token` made has neither a session nor an operator behind it, and is taken at its word.
+-- Why he may not change anything any more, although his token has not expired yet; NULL if he may.  Whoever has signed in
+-- and is in the table no longer is nobody.  A token that `mitrad token` made has neither a session nor an operator
+-- behind it, and is taken at its word.
 create function mitrad.operator_refusal(by mitrad.actor, admins_only boolean) returns text
 language sql stable as $$
 	select case
-		when exists (select from public.auth_sessions a
-			where a.id = (by).session and a.revoked_at is not null) then 'UNAUTHENTICATED'
+		when a.revoked_at is not null then 'UNAUTHENTICATED'
+		when a.id is not null and u.id is null then 'UNAUTHENTICATED'
 		when not u.is_active then 'ACCOUNT_INACTIVE'
 		when admins_only and u.role <> 'admin' then 'FORBIDDEN'
 	end
 	from (select) one
 	left join public.control_center_users u on u.id = (by).id
+	left join public.auth_sessions a on a.id = (by).session
 $$;
 
 create function mitrad.operator_acted(

@@ -267,6 +267,21 @@ def test_a_former_admins_token_no_longer_changes_what_only_admins_may(mitrad, pa
         problem_of(answer, 403, "FORBIDDEN")
 
 
+def test_whoever_was_deleted_by_hand_changes_nothing_any_more(mitrad, signed_in, database):
+    operator, browser = signed_in("admin")
+    assert mitrad.internal.get(USERS, token=browser.token).status == 200
+    database.execute("DELETE FROM control_center_users WHERE id = %s", operator.id)
+    for answer in (
+        mitrad.internal.patch("/internal/config", token=browser.token, json={"goodbye_seconds": 31}),
+        mitrad.internal.post(USERS, token=browser.token, json={"email": new_email(), "role": "admin"}),
+        mitrad.internal.get(USERS, token=browser.token),
+        mitrad.internal.get("/internal/audit", token=browser.token),
+        browser.me(),
+    ):
+        problem_of(answer, 401, "UNAUTHENTICATED")
+    problem_of(browser.refresh(), 401, "REFRESH_INVALID")
+
+
 @pytest.fixture
 def only_admins(database, make_operator):
     """only_admins(n): that many active admins, and no others."""
