@@ -48,7 +48,7 @@ request_admitted(struct request *r)
 	otp_code_new(code);
 	r->answer = request_keep(r, code);
 	return db_call(r, SQL_OTP_REQUEST,
-	    ARGS(door_of(r), body_text(r, "phone"), client_address(r), request_keep(r, id),
+	    ARGS(door_of(r), body_text(r, "phone"), client_network(r), request_keep(r, id),
 		otp_code_hash(r, id, code)),
 	    request_stored);
 }

@@ -256,7 +256,9 @@ def test_requests_at_once_do_not_outrun_the_limit(mitrad):
     assert sorted(answer.status for answer in answers) == [202] + [429] * 7
 
 
-def test_an_address_gets_so_many_codes_an_hour(mitrad_factory, database, valkey, settings):
+@pytest.fixture
+def request_from(mitrad_factory, database, settings):
+    """request_from(address): asks for a code from there, where three an hour are allowed."""
     proxied = mitrad_factory(**{**settings, "TRUSTED_PROXIES": "127.0.0.0/8"})
 
     def request(address):
@@ -264,13 +266,20 @@ def test_an_address_gets_so_many_codes_an_hour(mitrad_factory, database, valkey,
         return proxied.post(DOORS["customer"] + "/request", json={"phone": new_phone()}, headers=headers)
 
     database.execute("UPDATE app_config SET value = '3' WHERE key = 'otp_per_address_hour'")
-    try:
-        assert [request("198.51.100.7").status for _ in range(4)] == [202, 202, 202, 429]
-        assert request("198.51.100.8").status == 202
-        # Only what the proxy has added counts.
-        assert request("203.0.113.1, 198.51.100.7").status == 429
-    finally:
-        database.execute("UPDATE app_config SET value = '100000' WHERE key = 'otp_per_address_hour'")
+    yield request
+    database.execute("UPDATE app_config SET value = '100000' WHERE key = 'otp_per_address_hour'")
+
+
+def test_an_address_gets_so_many_codes_an_hour(request_from):
+    assert [request_from("198.51.100.7").status for _ in range(4)] == [202, 202, 202, 429]
+    assert request_from("198.51.100.8").status == 202
+    # Only what the proxy has added counts.
+    assert request_from("203.0.113.1, 198.51.100.7").status == 429
+
+
+def test_an_ipv6_client_is_his_network_as_he_may_choose_his_addresses(request_from):
+    assert [request_from(f"2001:db8:0:7::{host:x}").status for host in (1, 2, 0xFFFF, 4)] == [202, 202, 202, 429]
+    assert request_from("2001:db8:0:8::1").status == 202
 
 
 # Nobody learns whether a phone is known
