@@ -103,6 +103,9 @@ begin
 
 	if session.refresh_token_hash = token_hash then
 		insert into public.auth_refresh_tokens_used (token_hash, session_id) values (token_hash, session.id);
+		-- Whoever comes with one of these had his time: it would have expired, unused as well.
+		delete from public.auth_refresh_tokens_used u
+		where u.session_id = session.id and u.used_at < now() - make_interval(days => ttl_days);
 		update public.auth_sessions a set
 			refresh_token_hash = successor_hash,
 			previous_token_hash = token_hash,

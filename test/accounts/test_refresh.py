@@ -162,6 +162,21 @@ def test_sessions_long_expired_are_forgotten(database, anonymous):
     problem_of(old.refresh(), 401, "REFRESH_INVALID")
 
 
+def test_used_tokens_are_forgotten_once_they_would_have_expired(database, anonymous):
+    """A device that stays signed in for years leaves no more of them than those of a month."""
+    device = anonymous()
+    ancient = device.refresh_token
+    device.refreshed()
+    forgotten = "UPDATE auth_refresh_tokens_used SET used_at = now() - interval '30 days 1 second' WHERE session_id = %s"
+    database.execute(forgotten, device.session_id)
+    recent = device.refresh_token
+    device.refreshed().refreshed()
+    assert database.value("SELECT count(*) FROM auth_refresh_tokens_used WHERE session_id = %s", device.session_id) == 2
+    problem_of(device.refresh(ancient), 401, "REFRESH_INVALID")
+    device.refreshed()
+    problem_of(device.refresh(recent), 401, "REFRESH_REUSED")
+
+
 def test_logout_ends_one_device_only(mitrad, make_customer, signed_in):
     customer = make_customer()
     phone, tablet = signed_in(customer), signed_in(customer)
