@@ -37,6 +37,13 @@ derive(const char *password, const struct scrypt *how, unsigned char key[KEY_BYT
 		   KEY_BYTES) == 1;
 }
 
+/* As OpenSSL counts it, before it asks for it. */
+static uint64_t
+memory_bytes(const struct scrypt *how)
+{
+	return UINT64_C(128) * how->r * ((UINT64_C(1) << how->log_n) + 2 + how->p);
+}
+
 static void
 base64_write(const unsigned char *bytes, int count, char *text)
 {
@@ -92,12 +99,12 @@ parse(const char *text, struct scrypt *how, unsigned char key[KEY_BYTES])
 	    text[end] != '\0')
 		return false;
 	if (how->log_n < 1 || how->log_n > LOG_N_MAX || how->r < 1 || how->r > R_MAX ||
-	    how->p < 1 || how->p > P_MAX)
+	    how->p < 1 || how->p > P_MAX || memory_bytes(how) > MEMORY_BYTES_MAX)
 		return false;
 	return base64_read(salt, how->salt, SALT_BYTES) && base64_read(hash, key, KEY_BYTES);
 }
 
-bool
+enum password_verdict
 password_verify(const char *password, const char *text)
 {
 	/* Nobody's hash; the parameters are what costs the time. */
@@ -107,11 +114,11 @@ password_verify(const char *password, const char *text)
 	bool same;
 
 	if (known && !parse(text, &how, wanted))
-		return false;
+		return PASSWORD_WRONG;
 	if (!derive(password, &how, got))
-		return false;
+		return PASSWORD_UNDECIDED;
 	same = CRYPTO_memcmp(wanted, got, KEY_BYTES) == 0;
 	OPENSSL_cleanse(got, sizeof(got));
 	OPENSSL_cleanse(wanted, sizeof(wanted));
-	return known && same;
+	return known && same ? PASSWORD_RIGHT : PASSWORD_WRONG;
 }

@@ -16,11 +16,18 @@
 bool password_hash(const char *password, char text[PASSWORD_HASH_SIZE])
     __attribute__((warn_unused_result));
 
+enum password_verdict {
+	PASSWORD_WRONG,
+	PASSWORD_RIGHT,
+	PASSWORD_UNDECIDED, /* memory was not to be had */
+};
+
 /*
  * Is it the password that the text was made from?  Hashes of other parameters are understood too, within
  * reason; what is no hash at all matches nothing.  NULL for the text, for a user who does not exist, takes
- * as long as a wrong password and is false.
+ * as long as a wrong password and is one.
  */
-bool password_verify(const char *password, const char *text) __attribute__((warn_unused_result));
+enum password_verdict
+password_verify(const char *password, const char *text) __attribute__((warn_unused_result));
 
 #endif

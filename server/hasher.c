@@ -133,12 +133,22 @@ hasher_leave_place(struct hasher *hasher)
 /* ---------------------------------------------------------------- the thread */
 
 static void
+job_verify(struct job *job)
+{
+	enum password_verdict verdict = password_verify(
+	    job->password, job->knows_hash ? job->hash : NULL);
+
+	job->status = verdict == PASSWORD_UNDECIDED ? HASHER_FAILED : HASHER_DONE;
+	job->matches = verdict == PASSWORD_RIGHT;
+}
+
+static void
 job_work(struct job *job)
 {
 	if (job->makes)
 		job->status = password_hash(job->password, job->hash) ? HASHER_DONE : HASHER_FAILED;
 	else
-		job->matches = password_verify(job->password, job->knows_hash ? job->hash : NULL);
+		job_verify(job);
 	OPENSSL_cleanse(job->password, job->password_size);
 }
 

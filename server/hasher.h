@@ -20,7 +20,7 @@ struct hasher;
 
 enum hasher_status {
 	HASHER_DONE,
-	HASHER_FAILED, /* no memory or randomness was to be had */
+	HASHER_FAILED, /* no memory, thread or randomness was to be had */
 	HASHER_ENDED,  /* hasher_close() came first */
 };
 

@@ -65,6 +65,7 @@ struct request {
 
 	/* Kept by one step of a sign-in, or of a password's change, for a later one. */
 	const char *operator_id;
+	const char *attempt_email; /* whose attempt is counted as failed; NULL: nobody's */
 	const char *password_hash; /* of the present password; NULL: nobody has it */
 	const char *new_password;  /* if we made it up */
 

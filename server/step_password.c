@@ -9,6 +9,7 @@
 
 static hasher_done_fn password_checked;
 static hasher_done_fn password_made;
+static rows_fn attempt_undone;
 
 bool
 password_place(struct request *r)
@@ -45,12 +46,22 @@ password_make(struct request *r, const char *password, text_fn *next)
 	return step_waiting_();
 }
 
+/* Whoever was counted as having failed, before anything was checked, has not. */
 static outcome
 password_failed(struct request *r, enum hasher_status status)
 {
-	if (status == HASHER_FAILED)
-		log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
-		    "a password could not be hashed: no memory, thread or randomness");
+	if (status != HASHER_FAILED)
+		return reply_problem(r, PROBLEM_OVERLOADED, NULL);
+	log_event(SEVERITY_ERROR, LOG_FIELDS(LOG_TEXT("request_id", r->id)),
+	    "a password could not be hashed: no memory, thread or randomness");
+	if (r->attempt_email == NULL)
+		return reply_problem(r, PROBLEM_OVERLOADED, NULL);
+	return db_call(r, SQL_OPERATOR_ATTEMPT_UNDO, ARGS(r->attempt_email), attempt_undone);
+}
+
+static outcome
+attempt_undone(struct request *r, const struct rows *rows)
+{
 	return reply_problem(r, PROBLEM_OVERLOADED, NULL);
 }
 

@@ -87,6 +87,18 @@ begin
 end
 $$;
 
+-- An attempt that was counted, and then could not be checked, or was none: takes it back.  If it was the one that locked the
+-- address out, the lockout goes too.
+create function mitrad.attempt_undo(wanted text) returns void
+language sql as $$
+	update public.control_center_users c
+	set failed_login_count = greatest(c.failed_login_count - 1, 0), lockout_until = null
+	where lower(c.email) = lower(wanted);
+	update public.login_strangers o
+	set failed_login_count = greatest(o.failed_login_count - 1, 0), lockout_until = null
+	where o.email_hash = sha256(convert_to(lower(wanted), 'UTF8'));
+$$;
+
 -- ---------------------------------------------------------------- signing in
 
 create function mitrad.operator_login_begin(wanted text) returns mitrad.attempt

@@ -63,6 +63,7 @@ static outcome
 attempt_counted(struct request *r, const struct rows *rows)
 {
 	r->operator_id = request_keep(r, rows_text(rows, "operator_id"));
+	r->attempt_email = body_text(r, "email");
 	r->password_hash = request_keep(r, rows_text(rows, "password_hash"));
 	return password_check(r, body_text(r, "password"), r->password_hash, password_known);
 }

@@ -147,6 +147,7 @@ password_was_reset(struct request *r, const struct rows *rows)
  */
 static rows_fn change_counted;
 static flag_fn current_known;
+static rows_fn change_refused;
 static text_fn change_hashed;
 static rows_fn password_changed;
 
@@ -168,7 +169,7 @@ static outcome
 change_counted(struct request *r, const struct rows *rows)
 {
 	r->password_hash = request_keep(r, rows_text(rows, "password_hash"));
-	r->answer = request_keep(r, rows_text(rows, "email"));
+	r->attempt_email = request_keep(r, rows_text(rows, "email"));
 	return password_check(r, body_text(r, "current_password"), r->password_hash, current_known);
 }
 
@@ -178,9 +179,17 @@ current_known(struct request *r, bool right)
 	if (!right)
 		return reply_problem(
 		    r, PROBLEM_BAD_CREDENTIALS, "The present password is another one.");
-	if (!password_taken(r, "new_password", r->answer))
-		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
+	if (!password_taken(r, "new_password", r->attempt_email))
+		return db_call(
+		    r, SQL_OPERATOR_ATTEMPT_UNDO, ARGS(r->attempt_email), change_refused);
 	return password_make(r, body_text(r, "new_password"), change_hashed);
+}
+
+/* He did know the present one. */
+static outcome
+change_refused(struct request *r, const struct rows *rows)
+{
+	return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
 }
 
 static outcome

@@ -1,7 +1,9 @@
 """Passwords are checked beside the event loop: nobody waits for them but who signs in."""
 
+import contextlib
 import http.client
 import os
+import resource
 import signal
 import threading
 import time
@@ -76,6 +78,37 @@ def test_who_finds_no_place_is_told_to_come_again_and_has_not_failed(one_worker,
     # The places are free again.
     assert login(one_worker).status == 200
     assert failures(database) == 0
+
+
+# AddressSanitizer ends the process where malloc() gives NULL, unless it is told otherwise; then it says so, which is no report.
+WITHOUT_MEMORY = {"ASAN_OPTIONS": "allocator_may_return_null=1:exitcode=99"}
+
+
+@contextlib.contextmanager
+def no_memory_for_passwords(pid):
+    """The process may have half of what a hash takes, over what it has."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        has = next(int(line.split()[1]) for line in status if line.startswith("VmSize")) * 1024
+    unlimited = resource.prlimit(pid, resource.RLIMIT_AS, (has + 64 * 1024 * 1024, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, unlimited)
+
+
+def test_a_password_that_cannot_be_checked_for_lack_of_memory_is_not_called_wrong(mitrad_factory, slow, patient, database):
+    """And whoever tries again until there is memory is not locked out."""
+    mitrad = mitrad_factory(arrangement=CALM, WORKERS=1, **WITHOUT_MEMORY)
+    database.execute("UPDATE app_config SET value = '2' WHERE key = 'login_attempts_max'")
+    assert login(mitrad).status == 200
+    with no_memory_for_passwords(*mitrad.children()["worker"]):
+        for email in (EMAIL, "nobody@example.com"):
+            for _ in range(4):
+                problem_of(login(mitrad, email=email), 503, "OVERLOADED")
+    assert failures(database) == 0
+    assert login(mitrad).status == 200
+    for _ in range(2):
+        problem_of(login(mitrad, email="nobody@example.com"), 401, "BAD_CREDENTIALS")
 
 
 def percentile(times, percent):

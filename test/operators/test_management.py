@@ -157,6 +157,15 @@ def test_ones_address_is_no_password(post, make_operator):
             assert fields_of(problem_of(answer, 400, "INVALID_REQUEST")) == ["new_password"]
 
 
+def test_whoever_chooses_an_impossible_password_has_not_failed_to_tell_the_present_one(post, make_operator, database):
+    operator = make_operator(email=f"a.long.local.part.{uuid.uuid4()}@example.com")
+    body = {"current_password": operator.password, "new_password": operator.email}
+    for _ in range(6):
+        problem_of(post(OWN, body, operator.token), 400, "INVALID_REQUEST")
+    failed = "SELECT failed_login_count FROM control_center_users WHERE id = %s"
+    assert database.value(failed, operator.id) == 0
+
+
 # Changing passwords
 
 

@@ -18,10 +18,10 @@ TEST("a hash matches its password, and no other")
 	if (!CHECK(password_hash("correct horse", text)))
 		return;
 	CHECK(strncmp(text, "$scrypt$ln=17,r=8,p=1$", 22) == 0);
-	CHECK(password_verify("correct horse", text));
-	CHECK(!password_verify("correct horsf", text));
-	CHECK(!password_verify("correct hors", text));
-	CHECK(!password_verify("", text));
+	CHECK(password_verify("correct horse", text) == PASSWORD_RIGHT);
+	CHECK(password_verify("correct horsf", text) == PASSWORD_WRONG);
+	CHECK(password_verify("correct hors", text) == PASSWORD_WRONG);
+	CHECK(password_verify("", text) == PASSWORD_WRONG);
 }
 
 TEST("one password twice gives two hashes")
@@ -34,15 +34,15 @@ TEST("one password twice gives two hashes")
 
 TEST("what another implementation of scrypt made is understood")
 {
-	CHECK(password_verify("correct horse", KNOWN));
-	CHECK(password_verify("correct horse", KNOWN_SMALL));
-	CHECK(!password_verify("Correct horse", KNOWN_SMALL));
+	CHECK(password_verify("correct horse", KNOWN) == PASSWORD_RIGHT);
+	CHECK(password_verify("correct horse", KNOWN_SMALL) == PASSWORD_RIGHT);
+	CHECK(password_verify("Correct horse", KNOWN_SMALL) == PASSWORD_WRONG);
 }
 
 TEST("a user who does not exist has no password")
 {
-	CHECK(!password_verify("", NULL));
-	CHECK(!password_verify("correct horse", NULL));
+	CHECK(password_verify("", NULL) == PASSWORD_WRONG);
+	CHECK(password_verify("correct horse", NULL) == PASSWORD_WRONG);
 }
 
 TEST("what is no hash matches nothing")
@@ -69,7 +69,7 @@ TEST("what is no hash matches nothing")
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		unit_about("%s", texts[i]);
-		CHECK(!password_verify("correct horse", texts[i]));
+		CHECK(password_verify("correct horse", texts[i]) == PASSWORD_WRONG);
 	}
 	unit_about("%s", "");
 }
