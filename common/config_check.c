@@ -10,6 +10,9 @@
 #include "common/cidr.h"
 #include "common/config.h"
 #include "common/config_source.h"
+#include "common/email.h"
+#include "common/password_rule.h"
+#include "common/utf8.h"
 #include "common/valkey_url.h"
 
 typedef const char *check_fn(struct arena *, const char *value);
@@ -21,6 +24,8 @@ static check_fn check_cc_origin;
 static check_fn check_otp_sender;
 static check_fn check_service_url;
 static check_fn check_readable;
+static check_fn check_admin_email;
+static check_fn check_admin_password;
 
 static const struct {
 	const char *name;
@@ -37,6 +42,8 @@ static const struct {
 	{ "GOOGLE_JWKS_URL", check_service_url },
 	{ "APPLE_JWKS_URL", check_service_url },
 	{ "HTTPS_CA_FILE", check_readable },
+	{ "ADMIN_EMAIL", check_admin_email },
+	{ "ADMIN_PASSWORD", check_admin_password },
 };
 
 static const char *without_quotations(struct arena *, const char *message);
@@ -189,6 +196,24 @@ static const char *
 check_readable(struct arena *memory, const char *value)
 {
 	return value[0] == '\0' || access(value, R_OK) == 0 ? NULL : "cannot be read";
+}
+
+/* The first operator must be able to sign in with both: what server/bodies.def would refuse is refused here. */
+static const char *
+check_admin_email(struct arena *memory, const char *value)
+{
+	return value[0] == '\0' || email_valid(value) ? NULL : "is not an e-mail address";
+}
+
+static const char *
+check_admin_password(struct arena *memory, const char *value)
+{
+	if (!utf8_valid(value, strlen(value)))
+		return "is not valid UTF-8";
+	if (utf8_characters(value) > PASSWORD_CHARACTERS_MOST)
+		return arena_printf(
+		    memory, "has more than %d characters", PASSWORD_CHARACTERS_MOST);
+	return NULL;
 }
 
 /* What a sender cannot do without. */

@@ -66,3 +66,13 @@ utf8_valid(const char *text, size_t length)
 	}
 	return true;
 }
+
+size_t
+utf8_characters(const char *text)
+{
+	size_t count = 0;
+
+	for (; *text != '\0'; text++)
+		count += ((unsigned char)*text & 0xc0) != 0x80;
+	return count;
+}

@@ -8,5 +8,7 @@
 /* The bytes of the character that begins `text`, 1 to 4; 0 if none of at most `left` bytes does. */
 size_t utf8_character(const char *text, size_t left);
 bool utf8_valid(const char *text, size_t length);
+/* How many characters a valid text has. */
+size_t utf8_characters(const char *text);
 
 #endif

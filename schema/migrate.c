@@ -21,6 +21,7 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "common/password.h"
+#include "common/password_rule.h"
 #include "schema/files.h"
 #include "schema/runner.h"
 
@@ -191,6 +192,16 @@ functions_replace(PGconn *conn)
 
 /* ---------------------------------------------------------------- the first operator */
 
+/* It is the administrator's own business, so it is taken as it is; but he shall know. */
+static void
+warn_of_password(const struct config *config)
+{
+	const char *fault = password_rule_fault(config->admin_password, config->admin_email);
+
+	if (fault != NULL)
+		log_warning("ADMIN_PASSWORD %s: taken all the same, change it soon", fault);
+}
+
 static bool
 operator_insert(PGconn *conn, const struct config *config)
 {
@@ -209,6 +220,7 @@ operator_insert(PGconn *conn, const struct config *config)
 		return false;
 	PQclear(result);
 	log_info("created the operator %s, role admin", config->admin_email);
+	warn_of_password(config);
 	return true;
 }
 

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+#include "common/email.h"
+#include "common/password_rule.h"
+#include "common/utf8.h"
 #include "server/phone.h"
 #include "server/request.h"
 
@@ -48,8 +51,6 @@ static const struct field rows[] = {
 #define NAME_CHARACTERS_MAX 80
 #define TOKEN_LENGTH_MAX    8192
 #define MINUTES_MAX         1440
-#define EMAIL_LENGTH_MAX    254
-#define PASSWORD_LENGTH_MAX 256 /* characters; longer ones would only cost time */
 
 /* Where the fields of a body begin; they end at the next row without a key. */
 static const struct field *
@@ -74,16 +75,6 @@ check_phone(struct request *r, struct json *member)
 	member->text = request_keep(r, phone);
 	member->length = strlen(phone);
 	return NULL;
-}
-
-static size_t
-characters_of(const char *text)
-{
-	size_t count = 0;
-
-	for (; *text != '\0'; text++)
-		count += ((unsigned char)*text & 0xc0) != 0x80;
-	return count;
 }
 
 /* C0, DEL, and C1: terminals and logs that show a name must not be told anything by it. */
@@ -111,7 +102,7 @@ check_name(struct request *r, struct json *member)
 	text = arena_strndup(&r->arena, text, length);
 	if (has_control_characters(text))
 		return "must not have control characters";
-	if (length == 0 || characters_of(text) > NAME_CHARACTERS_MAX)
+	if (length == 0 || utf8_characters(text) > NAME_CHARACTERS_MAX)
 		return "must have 1 to 80 characters";
 	member->text = text;
 	member->length = length;
@@ -153,29 +144,19 @@ check_token(const struct json *member)
 	return NULL;
 }
 
-/*
- * Roughly an address: something, @, something, in printable ASCII.  Whether anybody reads mail there is not ours to
- * know.
- */
 static const char *
 check_email(struct request *r, struct json *member)
 {
-	const char *at;
 	char *lower;
 
 	if (member->type != JSON_STRING)
 		return "must be a string";
-	at = strchr(member->text, '@');
-	if (at == NULL || at == member->text || at[1] == '\0' || strchr(at + 1, '@') != NULL ||
-	    member->length > EMAIL_LENGTH_MAX)
+	if (!email_valid(member->text))
 		return "must be an e-mail address";
 	lower = arena_strndup(&r->arena, member->text, member->length);
-	for (char *c = lower; *c != '\0'; c++) {
-		if (*c <= ' ' || *c > '~')
-			return "must be an e-mail address";
+	for (char *c = lower; *c != '\0'; c++)
 		if (*c >= 'A' && *c <= 'Z')
 			*c = (char)(*c - 'A' + 'a');
-	}
 	member->text = lower;
 	return NULL;
 }
@@ -185,7 +166,7 @@ check_password(const struct json *member)
 {
 	if (member->type != JSON_STRING)
 		return "must be a string";
-	if (member->length == 0 || characters_of(member->text) > PASSWORD_LENGTH_MAX)
+	if (member->length == 0 || utf8_characters(member->text) > PASSWORD_CHARACTERS_MOST)
 		return "must have 1 to 256 characters";
 	return NULL;
 }

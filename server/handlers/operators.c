@@ -3,8 +3,8 @@
  */
 #include <string.h>
 
+#include "common/password_rule.h"
 #include "common/pg.h"
-#include "server/password_rule.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"

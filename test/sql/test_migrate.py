@@ -149,6 +149,15 @@ def test_the_first_operator_is_created_once_and_keeps_the_password(empty):
     assert empty.one(operators) == before
 
 
+@pytest.mark.parametrize("password, weak", [("correct horse", False), ("short", True), ("password1234", True)])
+def test_a_weak_first_password_is_taken_with_a_warning(empty, password, weak):
+    done = migrate(empty, ADMIN_EMAIL="chief@example.com", ADMIN_PASSWORD=password)
+    assert done.returncode == 0
+    assert empty.value("SELECT count(*) FROM control_center_users") == 1
+    assert ("taken all the same" in done.stdout) == weak
+    assert password not in done.stdout + done.stderr
+
+
 def test_the_password_is_in_no_log_line(empty):
     done = migrate(empty, ADMIN_EMAIL="chief@example.com", ADMIN_PASSWORD="correct horse")
     assert done.returncode == 0

@@ -1,5 +1,5 @@
 /* password_rule: the rule, then the generator. */
-#include "server/password_rule.h"
+#include "common/password_rule.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,23 +10,14 @@
 #include <openssl/rand.h>
 
 #include "common/log.h"
+#include "common/utf8.h"
 
 /* Compared without case. */
 static const char *const common_passwords[] = {
 #define COMMON(password) password,
-#include "server/common_passwords.def"
+#include "common/common_passwords.def"
 #undef COMMON
 };
-
-static size_t
-characters_of(const char *text)
-{
-	size_t count = 0;
-
-	for (; *text != '\0'; text++)
-		count += ((unsigned char)*text & 0xc0) != 0x80;
-	return count;
-}
 
 static bool
 is_common(const char *password)
@@ -82,7 +73,7 @@ is_of_account(const char *password, const char *email)
 const char *
 password_rule_fault(const char *password, const char *email)
 {
-	if (characters_of(password) < PASSWORD_CHARACTERS_LEAST)
+	if (utf8_characters(password) < PASSWORD_CHARACTERS_LEAST)
 		return "must have at least 12 characters";
 	if (is_common(password) || is_repetition(password) || is_sequence(password))
 		return "is one of those that are guessed first";

@@ -4,11 +4,12 @@
  * After NIST SP 800-63B: length instead of kinds of characters, nothing that everybody guesses first, and
  * nothing taken from the account itself.
  */
-#ifndef SERVER_PASSWORD_RULE_H
-#define SERVER_PASSWORD_RULE_H
+#ifndef COMMON_PASSWORD_RULE_H
+#define COMMON_PASSWORD_RULE_H
 
 #define PASSWORD_CHARACTERS_LEAST 12
-#define PASSWORD_GENERATED_SIZE   25 /* 24 characters and a NUL */
+#define PASSWORD_CHARACTERS_MOST  256 /* longer ones would only cost time */
+#define PASSWORD_GENERATED_SIZE   25  /* 24 characters and a NUL */
 
 /* NULL, or why not, for a person.  `email` NULL: the account is not known yet. */
 const char *password_rule_fault(const char *password, const char *email);
