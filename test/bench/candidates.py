@@ -1,11 +1,14 @@
 """The candidates: the servers measured, and the PostgreSQL and Valkey servers that they have for themselves."""
 
+import contextlib
+import json
 import os
 import shutil
 
 from harness import ports, process, program, scratch
 from harness.mitrad import Mitrad
 from harness.postgres import Postgres
+from harness.postgres import programs as postgres_programs
 from harness.process import PrivateServer
 from harness.valkey import Valkey
 from harness.api import Api
@@ -30,7 +33,7 @@ class Stores:
     """One PostgreSQL with a database for the program and one for the peers, and a Valkey for either."""
 
     def __init__(self, cores):
-        with machine.on(cores.postgres):
+        with machine.on(cores.postgres, cores.postgres_nice):
             self.postgres = Postgres()
             self._tune()
         with machine.on(cores.valkey):
@@ -78,12 +81,14 @@ class MitradCandidate:
     title = "mitrad"
     constant = False
 
-    def __init__(self, stores, cores, database, settings=None):
+    def __init__(self, stores, cores, database, settings=None, role="all"):
         self.stores = stores
         self.cores = cores
         self.valkey = stores.valkey
         self.mitrad = Mitrad(
-            {"DATABASE_URL": database.url, "VALKEY_URL": self.valkey.url, **(settings or {})}, arrangement=SETTINGS
+            {"DATABASE_URL": database.url, "VALKEY_URL": self.valkey.url, **(settings or {})},
+            ["--role", role],
+            arrangement=SETTINGS,
         )
 
     def start(self):
@@ -225,8 +230,26 @@ def nginx():
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
+def versions():
+    """What the candidates and their servers are, for the report."""
+    peer = os.path.join(PEER, "node_modules", "fastify", "package.json")
+    fastify = None
+    if os.path.exists(peer):
+        with open(peer, encoding="utf-8") as file:
+            fastify = f"Fastify {json.load(file)['version']}"
+    said = {
+        "mitrad": machine.version_of(program.binary(), "version"),
+        "node": node() and f"Node {machine.version_of(node(), '--version')}",
+        "fastify": fastify,
+        "nginx": nginx() and machine.version_of(nginx(), "-v"),
+        "valkey": machine.version_of("valkey-server", "--version"),
+        "postgresql": machine.version_of(os.path.join(postgres_programs(), "postgres"), "--version"),
+    }
+    return {name: text for name, text in said.items() if text}
+
+
 def all_of(stores, cores, left_out):
-    """All candidates that this machine can run, started; why the others are left out goes to the list."""
+    """All candidates that this machine can run; why the others are left out goes to the list.  None is started."""
     end = work.ONLINE + max(work.CONNECTIONS)
     database = stores.database()
     people.fill_truth(database, 0, end, work.ONLINE)
@@ -244,18 +267,14 @@ def all_of(stores, cores, left_out):
         found.append(NginxConstant(cores))
     else:
         left_out.append("nginx: it could not be installed")
-    started = []
-    try:
-        for candidate in found:
-            started.append(candidate.start())
-    except BaseException:
-        stop_all(started)
-        raise
-    return started
+    return found
 
 
-def stop_all(candidates):
-    for candidate in candidates:
-        candidate.stop()
-
-
+@contextlib.contextmanager
+def running(candidates):
+    """Fresh processes of all of them, until the end."""
+    with contextlib.ExitStack() as stack:
+        for candidate in candidates:
+            candidate.start()
+            stack.callback(candidate.stop)
+        yield

@@ -11,8 +11,9 @@ import time
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from harness import program  # noqa: E402  (the path comes first)
-from bench import candidates, closed, machine, report, work  # noqa: E402
+from bench import candidates, closed, idle, machine, opened, plot, report, sweeps, work  # noqa: E402
 
+PARTS = ("closed", "opened", "idle", "sweeps")
 RESULTS = os.path.join(program.REPOSITORY, "bench-results")
 
 
@@ -21,21 +22,26 @@ class Clock:
 
     def __init__(self, seconds):
         self.began = time.monotonic()
-        self.ends = self.began + seconds
-        self.skipped = False
+        self.seconds = seconds
+        self.stage_ends = self.began + seconds
+        self.cut_short = []
+        self._stage = ""
+
+    def stage(self, text, share=1.0):
+        """A stage that may take until this share of the time is over."""
+        self._stage = text
+        self.stage_ends = self.began + share * self.seconds
+        print(f"==> {text}", flush=True)
 
     def allows(self, seconds):
-        if time.monotonic() + seconds <= self.ends:
+        if time.monotonic() + seconds <= self.stage_ends:
             return True
-        self.skipped = True
+        if self._stage not in self.cut_short:
+            self.cut_short.append(self._stage)
         return False
 
     def tell(self, text):
         print(f"    {time.monotonic() - self.began:5.0f} s  {text}", flush=True)
-
-
-def stage(text):
-    print(f"==> {text}", flush=True)
 
 
 def ended(number, frame):
@@ -43,49 +49,80 @@ def ended(number, frame):
     raise KeyboardInterrupt
 
 
-def measure(clock, quick):
-    cores = machine.Cores()
-    machine.allow_connections(12000)
+def measure_servers(clock, cores, stores, quick, parts):
+    """All candidates against each other."""
+    clock.stage("starting the candidates", share=0.2)
     left_out = []
-    stage(f"starting the servers: {cores.describe()}")
-    stores = candidates.Stores(cores)
-    try:
-        running = candidates.all_of(stores, cores, left_out)
-        try:
-            works = work.standard()
-            stage("warming up")
-            closed.warm_up(clock, cores, running, works, seconds=1 if quick else 2)
-            stage("as fast as each can")
-            results = closed.measure(
-                clock, cores, running, works, work.CONNECTIONS, rounds=1 if quick else 3, seconds=1 if quick else 2
+    among = candidates.all_of(stores, cores, left_out)
+    works = work.standard()
+    many = machine.allow_connections(idle.MANY)
+    closed_results, opened_results, memory = {}, {}, []
+    with candidates.running(among if parts & {"closed", "opened"} else []):
+        if "closed" in parts:
+            clock.stage("warming up", share=0.2)
+            closed.warm_up(clock, cores, among, works, seconds=1 if quick else 2)
+            clock.stage("as fast as each can", share=0.5)
+            closed_results = closed.measure(
+                clock, cores, among, works, work.CONNECTIONS, rounds=1 if quick else 3, seconds=1 if quick else 1.5
             )
-        finally:
-            candidates.stop_all(running)
-    finally:
-        stores.stop()
-    titles = {one.name: (one.title, one.constant) for one in running}
-    summary = report.closed_summary(results)
+        summary = report.closed_summary(closed_results)
+        if "opened" in parts:
+            clock.stage("heartbeats at a given rate", share=0.65)
+            opened_results = opened.measure(
+                clock, cores, among, works[0], summary, rounds=1 if quick else 2, seconds=2 if quick else 4
+            )
+    if "idle" in parts:
+        clock.stage("idle connections", share=0.7)
+        some = [candidate for candidate in among if candidate.name in ("mitrad", "peer", "evhttp")]
+        with candidates.running(some):
+            memory = idle.measure(clock, cores, some, works[0], many)
     return {
+        "left_out": left_out,
+        "titles": {one.name: one.title for one in among},
+        "works": {one.name: one.title for one in works},
+        "closed": summary,
+        "opened": report.opened_summary(opened_results),
+        "idle": memory,
+    }
+
+
+def measure(clock, quick, parts):
+    cores = machine.Cores()
+    clock.stage(f"starting: {cores.describe()}")
+    document = {
         "machine": machine.facts(),
         "placement": cores.describe(),
-        "left_out": left_out,
-        "closed": summary,
-        "tables": {
-            f"closed-{count}": report.closed_table(summary, titles, works, count) for count in work.CONNECTIONS
-        },
+        "quick": quick,
+        "versions": candidates.versions(),
+        "sweeps": [],
     }
+    stores = candidates.Stores(cores)
+    try:
+        document.update(measure_servers(clock, cores, stores, quick, parts))
+        if "sweeps" in parts:
+            clock.stage("how it grows")
+            sizes = sweeps.SIZES[:2] if quick else sweeps.SIZES
+            document["sweeps"] = sweeps.measure(clock, cores, stores, sizes, seconds=1 if quick else 2)
+    finally:
+        stores.stop()
+    document["cut_short"] = clock.cut_short
+    return document
 
 
 def main():
     parser = argparse.ArgumentParser(prog="test/bench/run", description="Measures mitrad against its peers.")
     parser.add_argument("--quick", action="store_true", help="two minutes instead of ten, and rougher")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be given again")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, ended)
-    document = measure(Clock(120 if arguments.quick else 600), arguments.quick)
+    parts = set(arguments.part or PARTS)
+    document = measure(Clock(120 if arguments.quick else 600), arguments.quick, parts)
+    document["tables"] = report.tables(document)
     os.makedirs(RESULTS, exist_ok=True)
-    report.write_json(os.path.join(RESULTS, "results.json"), document)
-    for name, text in document["tables"].items():
-        print(f"\n{text}")
+    report.write(RESULTS, document)
+    plot.write(RESULTS, document)
+    with open(os.path.join(RESULTS, "results.md"), encoding="utf-8") as text:
+        print("\n" + text.read())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class Mitrad:
     the internal one.  `settings` win over QUICK; a value of None leaves the setting out.
     """
 
+    ready_seconds = 60  # how long a start may take; more where there is much to seed
+
     def __init__(self, settings, arguments=(), arrangement=None):
         self.settings = {**(arrangement or QUICK), **settings}
         self.arguments = list(arguments)
@@ -192,7 +194,7 @@ class Mitrad:
         return int(given.rpartition(":")[2]) if given else ports.free_port()
 
     def _becomes_ready(self):
-        wait_until(lambda: not self.running() or self._answers_ready(), 60, "mitrad to get ready")
+        wait_until(lambda: not self.running() or self._answers_ready(), self.ready_seconds, "mitrad to get ready")
         return self.running()
 
     def _answers_ready(self):
