@@ -5,6 +5,7 @@
 
 #include <yajl/yajl_gen.h>
 
+#include "common/decimal.h"
 #include "common/json.h"
 #include "common/json_memory.h"
 #include "common/utf8.h"
@@ -67,7 +68,7 @@ json_close(struct json_writer *writer)
 void
 json_key(struct json_writer *writer, const char *key)
 {
-	json_string(writer, key);
+	must(yajl_gen_string(writer->gen, (const unsigned char *)key, strlen(key)));
 }
 
 void
@@ -107,7 +108,12 @@ repaired(struct arena *arena, const char *text, size_t length)
 void
 json_integer(struct json_writer *writer, int64_t integer)
 {
-	must(yajl_gen_integer(writer->gen, integer));
+	char text[DECIMAL_MAX + 1], *end = text + sizeof(text), *first;
+
+	first = decimal_before(end, integer < 0 ? 0 - (uint64_t)integer : (uint64_t)integer);
+	if (integer < 0)
+		*--first = '-';
+	must(yajl_gen_number(writer->gen, first, (size_t)(end - first)));
 }
 
 void

@@ -2,6 +2,7 @@
 #include "common/utf8.h"
 
 #include <stdint.h>
+#include <string.h>
 
 /*
  * First bytes first_least..first_most begin a character whose second byte lies in second_least..second_most.
@@ -52,10 +53,25 @@ has_form(const uint8_t *byte, size_t left, const struct form *form)
 	return true;
 }
 
+/* How many of the bytes are ASCII before the first that is not, give or take seven. */
+static size_t
+ascii_run(const char *text, size_t length)
+{
+	size_t at = 0;
+	uint64_t eight;
+
+	for (; length - at >= sizeof(eight); at += sizeof(eight)) {
+		memcpy(&eight, text + at, sizeof(eight));
+		if (eight & UINT64_C(0x8080808080808080))
+			break;
+	}
+	return at;
+}
+
 bool
 utf8_valid(const char *text, size_t length)
 {
-	size_t at = 0;
+	size_t at = ascii_run(text, length);
 
 	while (at < length) {
 		size_t bytes = utf8_character(text + at, length - at);

@@ -14,6 +14,7 @@
 
 #include <event2/buffer.h>
 
+#include "common/decimal.h"
 #include "common/log.h"
 
 #define ELEMENTS_MAX    (1 << 20)          /* of one array */
@@ -53,9 +54,7 @@ count_write(char line[COUNT_SIZE], char kind, size_t count)
 
 	*--first = '\n';
 	*--first = '\r';
-	do
-		*--first = (char)('0' + count % 10);
-	while ((count /= 10) > 0);
+	first = decimal_before(first, count);
 	*--first = kind;
 	length = (size_t)(digits + sizeof(digits) - first);
 	memcpy(line, first, length);

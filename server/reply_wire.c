@@ -24,6 +24,8 @@
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 
+#include "common/decimal.h"
+
 #define HEAD_ROOM \
 	1024 /* for everything but the extra headers: a sane request id has 128 bytes at most */
 
@@ -52,12 +54,10 @@ put_text(struct head *head, const char *text)
 static void
 put_number(struct head *head, size_t number)
 {
-	char digits[24], *first = digits + sizeof(digits);
+	char digits[DECIMAL_MAX], *end = digits + sizeof(digits),
+				  *first = decimal_before(end, number);
 
-	do
-		*--first = (char)('0' + number % 10);
-	while ((number /= 10) > 0);
-	put(head, first, (size_t)(digits + sizeof(digits) - first));
+	put(head, first, (size_t)(end - first));
 }
 
 /* IMF-fixdate (RFC 9110 section 5.6.7), formatted once a second. */

@@ -62,3 +62,16 @@ TEST("exactly the 1,112,064 Unicode scalar values are characters")
 		}
 	CHECK_NUMBER(characters, 1112064);
 }
+
+TEST("what is wrong is found wherever it stands in a long text")
+{
+	char text[40];
+
+	for (size_t at = 0; at < sizeof(text); at++) {
+		memset(text, 'a', sizeof(text));
+		CHECK(utf8_valid(text, sizeof(text)));
+		text[at] = '\xff';
+		CHECK(!utf8_valid(text, sizeof(text)));
+		CHECK(utf8_valid(text, at));
+	}
+}
