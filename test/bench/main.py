@@ -11,7 +11,7 @@ import time
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from harness import program  # noqa: E402  (the path comes first)
-from bench import candidates, closed, idle, machine, opened, plot, report, sweeps, work  # noqa: E402
+from bench import candidates, closed, idle, machine, opened, plot, publish, report, sweeps, work  # noqa: E402
 
 PARTS = ("closed", "opened", "idle", "sweeps")
 RESULTS = os.path.join(program.REPOSITORY, "bench-results")
@@ -112,15 +112,20 @@ def measure(clock, quick, parts):
 def main():
     parser = argparse.ArgumentParser(prog="test/bench/run", description="Measures mitrad against its peers.")
     parser.add_argument("--quick", action="store_true", help="two minutes instead of ten, and rougher")
+    parser.add_argument("--minutes", type=float, help="how long it may take: with 20 it also goes through a million mitras")
+    parser.add_argument("--publish", action="store_true", help="put the tables and plots into README.md and docs/, too")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be given again")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, ended)
     parts = set(arguments.part or PARTS)
-    document = measure(Clock(120 if arguments.quick else 600), arguments.quick, parts)
+    minutes = arguments.minutes or (2 if arguments.quick else 10)
+    document = measure(Clock(60 * minutes), arguments.quick, parts)
     document["tables"] = report.tables(document)
     os.makedirs(RESULTS, exist_ok=True)
     report.write(RESULTS, document)
     plot.write(RESULTS, document)
+    if arguments.publish:
+        publish.publish(program.REPOSITORY, RESULTS, document["tables"])
     with open(os.path.join(RESULTS, "results.md"), encoding="utf-8") as text:
         print("\n" + text.read())
 
