@@ -314,6 +314,7 @@ take_page(
 	struct mirror_state *states;
 	struct rows *rows;
 	size_t swept;
+	bool good;
 
 	if (!keep_silent(s, sweep, NULL, arena, ids, &count))
 		return valkey_failed(s);
@@ -321,10 +322,13 @@ take_page(
 		(const char *[]){ sweeper_array(arena, ids, count), sweep->cutoff }, &rows))
 		return skipped(s->error);
 	swept = mirror_states_of(arena, rows, &states);
-	rows_free(rows);
 	sweep->swept += swept;
-	if (!sweeper_apply(
-		s, arena, states, swept, (struct mirror_how){ .cutoff = sweep->cutoff }, &applied))
+	good = sweeper_apply(
+	    s, arena, states, swept, (struct mirror_how){ .cutoff = sweep->cutoff }, &applied);
+	if (good)
+		transition_tell(s, rows);
+	rows_free(rows);
+	if (!good)
 		return valkey_failed(s);
 	if (!take_back(s, sweep, arena, states, swept, &applied))
 		return skipped(s->error);

@@ -147,6 +147,8 @@ enum transition_progress {
  */
 enum transition_progress
 transition(struct sweeper *, enum sweeper_statement, int arguments, const char *const *values);
+/* Publishes the events in the rows: behind the mirror, so whoever acts on one finds it written. */
+void transition_tell(struct sweeper *, const struct rows *);
 
 /* --- payments.c --- */
 

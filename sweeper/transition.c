@@ -6,8 +6,8 @@
 #include "common/valkey.h"
 #include "sweeper/sweeper.h"
 
-static void
-publish(struct sweeper *s, const struct rows *rows)
+void
+transition_tell(struct sweeper *s, const struct rows *rows)
 {
 	struct valkey_batch *batch;
 
@@ -63,7 +63,7 @@ transition(
 	if (made) {
 		counters.sessions_settled++;
 		log_problems(rows);
-		publish(s, rows);
+		transition_tell(s, rows);
 	}
 	rows_free(rows);
 	arena_free(&arena);

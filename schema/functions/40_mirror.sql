@@ -47,30 +47,3 @@ begin
 	get diagnostics stored = row_count;
 end
 $$;
-
--- Takes those offline who were not heard of since the cutoff.  Asked again here, under the lock: who came
--- online or beat in the meantime stays.  A row that someone else holds is being changed right now, so it
--- can wait for the next sweep; and as this never waits for a mitra, it cannot be part of a deadlock.
-create function mitrad.auto_offline(ids uuid[], cutoff timestamptz) returns setof mitrad.mirror_state
-language plpgsql as $$
-declare
-	silent uuid[];
-begin
-	silent := array(
-		select m.id
-		from public.mitras m
-		join public.mitra_online_status s on s.mitra_id = m.id
-		where m.id = any (ids)
-			and s.is_online
-			and coalesce(s.online_since, '-infinity') < cutoff
-			and coalesce(s.last_heartbeat_at, '-infinity') < cutoff
-		order by m.id
-		for no key update of m, s skip locked);
-
-	update public.mitra_online_status s set is_online = false where s.mitra_id = any (silent);
-	insert into public.mitra_online_logs (mitra_id, status, reason)
-		select id, 'offline', 'auto_offline' from unnest(silent) id;
-	perform from mitrad.events_emit(mitrad.status_events(silent, 'auto_offline'));
-	return query select * from mitrad.mirror_states(silent);
-end
-$$;

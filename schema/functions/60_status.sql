@@ -1,4 +1,4 @@
--- status: a mitra goes online and offline, and beats.
+-- status: a mitra goes online and offline, beats, and is swept offline if he does not.
 --
 -- Both toggles lock the mitra's row first, so they, a deactivation and a sweep come one after the other,
 -- and each sees what the one before it has left.  Repeating a toggle changes nothing and logs nothing.
@@ -91,6 +91,35 @@ begin
 	end if;
 	perform mitrad.take_offline(mitra, 'manual');
 	return mitrad.status_reply(mitra);
+end
+$$;
+
+-- Takes those offline who were not heard of since the cutoff.  Asked again here, under the lock: who came
+-- online or beat in the meantime stays.  A row that someone else holds is being changed right now, so it
+-- can wait for the next sweep; and as this never waits for a mitra, it cannot be part of a deadlock.  A row for each
+-- of them: his mirror state and what he is told.
+create function mitrad.auto_offline(ids uuid[], cutoff timestamptz) returns setof mitrad.outcome
+language plpgsql as $$
+declare
+	silent uuid[];
+begin
+	silent := array(
+		select m.id
+		from public.mitras m
+		join public.mitra_online_status s on s.mitra_id = m.id
+		where m.id = any (ids)
+			and s.is_online
+			and coalesce(s.online_since, '-infinity') < cutoff
+			and coalesce(s.last_heartbeat_at, '-infinity') < cutoff
+		order by m.id
+		for no key update of m, s skip locked);
+
+	update public.mitra_online_status s set is_online = false where s.mitra_id = any (silent);
+	insert into public.mitra_online_logs (mitra_id, status, reason)
+		select id, 'offline', 'auto_offline' from unnest(silent) id;
+	return query select null::text, null::text, null::text, s.*, e.*
+	from mitrad.mirror_states(silent) s
+	join mitrad.events_emit(mitrad.status_events(silent, 'auto_offline')) e on e.event_user_id = s.mitra_id;
 end
 $$;
 

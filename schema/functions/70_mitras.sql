@@ -67,9 +67,10 @@ end
 $$;
 
 -- patch: {display_name?, is_active?}, of the right types.  A deactivation takes the mitra offline and ends
--- every sign-in, all in this one transaction; an activation brings neither back.
+-- every sign-in, all in this one transaction; an activation brings neither back.  One row has it all: the answer,
+-- the mirror state and the event, if there is one.
 create function mitrad.mitra_update(mitra uuid, patch jsonb, by mitrad.actor default null)
-returns mitrad.transition
+returns mitrad.outcome
 language plpgsql as $$
 declare
 	refusal text := mitrad.operator_refusal(by, false);
@@ -77,13 +78,15 @@ declare
 	new_active boolean := (patch ->> 'is_active')::boolean;
 	former public.mitras;
 	changed public.mitras;
+	events mitrad.event[] := '{}';
+	updated mitrad.outcome;
 begin
 	if refusal is not null then
-		return mitrad.refused(refusal);
+		return mitrad.outcome_refused(refusal);
 	end if;
 	select * into former from public.mitras m where m.id = mitra for no key update;
 	if not found then
-		return mitrad.refused('NOT_FOUND');
+		return mitrad.outcome_refused('NOT_FOUND');
 	end if;
 
 	update public.mitras m set
@@ -99,12 +102,15 @@ begin
 	if not new_active then
 		perform mitrad.take_offline(mitra, 'deactivated');
 		if former.is_active then
-			perform from mitrad.events_emit(mitrad.status_events(array[mitra], 'deactivated'));
+			events := mitrad.status_events(array[mitra], 'deactivated');
 		end if;
 		update public.auth_sessions a set revoked_at = now()
 		where a.user_type = 'mitra' and a.user_id = mitra and a.revoked_at is null;
 	end if;
-	return mitrad.mitra_reply(mitra);
+	select r.*, e.* into updated
+	from mitrad.mitra_reply(mitra) r
+	left join mitrad.events_emit(events) e on true;
+	return updated;
 end
 $$;
 

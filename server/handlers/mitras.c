@@ -101,7 +101,7 @@ static outcome
 mitra_changed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return mirror_write(r, "setActive", rows, changed_mirrored);
+	return transition_publish(r, "setActive", rows, changed_mirrored);
 }
 
 static outcome

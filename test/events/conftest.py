@@ -17,11 +17,11 @@ EMIT = """SELECT event FROM mitrad.events_emit(ARRAY(
 
 
 class Listener:
-    """Somebody with events: a mitra or a customer whom nothing else happens to."""
+    """Somebody with events: a mitra or a customer, by default one whom nothing else happens to."""
 
-    def __init__(self, user_type="customer"):
+    def __init__(self, user_type="customer", user_id=None):
         self.user_type = user_type
-        self.id = str(uuid.uuid4())
+        self.id = user_id or str(uuid.uuid4())
         self.token = tokens.mint(user_type, self.id)
         self.path = "/api/mitra/events" if user_type == "mitra" else "/api/client/events"
         self.channel = f"user:{user_type}:{self.id}"

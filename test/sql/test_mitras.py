@@ -82,11 +82,13 @@ def test_a_deactivation_takes_offline_logs_it_and_revokes_every_sign_in(call, da
                   ('customer', %(m)s, 'd', now())""" % {"m": f"'{mitra.id}'", "o": f"'{other.id}'"})
     row = call("mitra_update", mitra.id, '{"is_active": false}')
     assert (row["online"], row["active"]) == (False, False)
+    told = {"event_user_type": "mitra", "event_user_id": mitra.id, "event": row["event"]}
+    assert '"deactivated"' in row["event"] and told.items() <= row.items()
     revoked = database.rows("SELECT refresh_token_hash FROM auth_sessions WHERE revoked_at IS NOT NULL ORDER BY 1")
     assert [r["refresh_token_hash"] for r in revoked] == ["a", "b"]
 
     when = database.rows("SELECT revoked_at FROM auth_sessions ORDER BY refresh_token_hash")
-    assert call("mitra_update", mitra.id, '{"is_active": false}') == row
+    assert call("mitra_update", mitra.id, '{"is_active": false}') == {**row, **dict.fromkeys(told)}, "told once"
     assert database.rows("SELECT revoked_at FROM auth_sessions ORDER BY refresh_token_hash") == when
     logged = "SELECT count(*) FROM mitra_online_logs WHERE mitra_id = %s AND reason = 'deactivated'"
     assert database.value(logged, mitra.id) == 1
