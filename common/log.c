@@ -51,6 +51,12 @@ log_init(enum log_severity least, enum log_format format)
 }
 
 void
+log_to_stderr(void)
+{
+	log_sink_use(STDERR_FILENO);
+}
+
+void
 log_set_process(const char *name)
 {
 	snprintf(process_name, sizeof(process_name), "%s", name);

@@ -1,5 +1,5 @@
 /*
- * log: one line per event on stdout, JSON for machines or text for people.
+ * log: one line per event on stdout (of a command: on stderr), JSON for machines or text for people.
  *
  * Lines are gathered in the process and written by log_flush(), which the event loops call once a turn;
  * WARNING and above go out at once.  Nothing here ever blocks: a reader that is slow or gone costs lines,
@@ -52,6 +52,8 @@ log_field_number(const char *name, int64_t number)
 
 /* Before log_init() lines go out as text from severity INFO up. */
 void log_init(enum log_severity least, enum log_format);
+/* For a command, whose stdout is its result: lines go to stderr. Before log_init(). */
+void log_to_stderr(void);
 /* The `process` member of every later line: "master", "worker-0", "sweeper". Copied. */
 void log_set_process(const char *name);
 /* After fork(): drops what the parent had gathered, and notes the new pid. */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ enum sink_kind {
 	SINK_POLLED,
 };
 
+static int target = STDOUT_FILENO;
 static enum sink_kind kind;
 static int reopened = -1;
 static int staging[2] = { -1,
@@ -38,6 +40,12 @@ static enum sink_kind find_kind(void);
 static ssize_t write_spliced(const char *bytes, size_t length);
 static void unstage(void);
 static ssize_t write_polled(const char *bytes, size_t length);
+
+void
+log_sink_use(int fd)
+{
+	target = fd;
+}
 
 void
 log_sink_open(void)
@@ -62,14 +70,16 @@ static enum sink_kind
 find_kind(void)
 {
 	struct stat status;
+	char path[32];
 
-	if (fstat(STDOUT_FILENO, &status) != 0)
+	if (fstat(target, &status) != 0)
 		return SINK_CLOSED;
 	if (S_ISSOCK(status.st_mode))
 		return SINK_SOCKET;
 	if (S_ISREG(status.st_mode))
 		return SINK_FILE;
-	reopened = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
+	reopened = open(path, O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
 	if (reopened >= 0)
 		return SINK_REOPENED;
 	if (S_ISFIFO(status.st_mode) && pipe2(staging, O_NONBLOCK | O_CLOEXEC) == 0)
@@ -82,11 +92,11 @@ log_sink_write(const char *bytes, size_t length)
 {
 	switch (kind) {
 	case SINK_FILE:
-		return write(STDOUT_FILENO, bytes, length);
+		return write(target, bytes, length);
 	case SINK_REOPENED:
 		return write(reopened, bytes, length);
 	case SINK_SOCKET:
-		return send(STDOUT_FILENO, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return send(target, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	case SINK_SPLICED:
 		return write_spliced(bytes, length);
 	case SINK_POLLED:
@@ -118,7 +128,7 @@ write_spliced(const char *bytes, size_t length)
 			return -1;
 		staged = (size_t)written;
 	}
-	moved = splice(staging[0], NULL, STDOUT_FILENO, NULL, staged, SPLICE_F_NONBLOCK);
+	moved = splice(staging[0], NULL, target, NULL, staged, SPLICE_F_NONBLOCK);
 	if (moved >= 0) {
 		staged -= (size_t)moved;
 		return moved;
@@ -148,11 +158,11 @@ unstage(void)
 static ssize_t
 write_polled(const char *bytes, size_t length)
 {
-	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	struct pollfd out = { .fd = target, .events = POLLOUT };
 
 	if (poll(&out, 1, 0) != 1) {
 		errno = EAGAIN;
 		return -1;
 	}
-	return write(STDOUT_FILENO, bytes, length);
+	return write(target, bytes, length);
 }

@@ -194,6 +194,7 @@ run(const struct command *command, const struct invocation *invocation)
 	int status;
 
 	if (!command->without_config) {
+		log_to_stderr();
 		if (config_load(&config, invocation->file, invocation->role, stderr) > 0) {
 			config_free(&config);
 			return 2;

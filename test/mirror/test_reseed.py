@@ -330,6 +330,16 @@ def test_verify_and_diff_say_where_mirror_and_truth_differ(mirror, make_mitra, m
     assert "the mirror is equal to the truth" in mirror.command("diff").stdout
 
 
+def test_a_commands_result_is_on_stdout_and_its_log_is_not(mirror, make_mitra):
+    make_mitra()
+    mirror.settings["LOG_LEVEL"] = "debug"
+    for verb, result in {"reseed": "[valkey-mirror] seed: 0 online, 0 deactivated, 0 with active sessions\n",
+                         "verify": "the mirror is equal to the truth\n"}.items():
+        done = mirror.command(verb)
+        assert done.stdout == result
+        assert "[postgres] connected" in done.stderr
+
+
 def test_commands_without_a_server_to_talk_to_fail_and_say_why(mirror, valkey):
     valkey.stop()
     for verb in ("verify", "diff", "reseed"):

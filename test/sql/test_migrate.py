@@ -83,7 +83,7 @@ def test_a_file_that_was_changed_after_it_was_applied_is_refused_and_nothing_is_
     before = contents(database)
     done = migrate(database)
     assert done.returncode == 1
-    assert "001_tables.sql was changed after it was applied" in done.stdout
+    assert "001_tables.sql was changed after it was applied" in done.stderr
     assert contents(database) == before
 
 
@@ -91,7 +91,7 @@ def test_a_database_newer_than_the_program_is_refused(database):
     database.execute("INSERT INTO schema_migrations (version, name, sha256) VALUES (999, '999_later.sql', '')")
     before = contents(database)
     done = migrate(database)
-    assert done.returncode == 1 and "999_later.sql" in done.stdout
+    assert done.returncode == 1 and "999_later.sql" in done.stderr
     assert contents(database) == before
 
 
@@ -167,14 +167,14 @@ def test_the_password_is_in_no_log_line(empty):
 def test_a_database_that_does_not_exist_is_an_error_at_once_and_named(postgres):
     done = program.run("migrate", settings={"DATABASE_URL": postgres.url("nowhere")}, timeout=20)
     assert done.returncode == 1
-    assert "nowhere" in done.stdout and "does not exist" in done.stdout
+    assert "nowhere" in done.stderr and "does not exist" in done.stderr
 
 
 def test_it_waits_no_longer_than_it_may_for_a_server_that_is_away():
     settings = {"DATABASE_URL": "postgresql://mitrad@127.0.0.1:1/x", "STARTUP_TIMEOUT_SECONDS": 1}
     done = program.run("migrate", settings=settings, timeout=20)
     assert done.returncode == 1
-    assert "cannot connect to PostgreSQL" in done.stdout
+    assert "cannot connect to PostgreSQL" in done.stderr
 
 
 def test_it_waits_for_a_server_that_is_still_starting(postgres, empty):
