@@ -27,7 +27,8 @@ Answers the number of applied states, then for each that was skipped its id and 
 it was heard.
 ]]
 local HEADER, FIELDS = 5, 7
-local ISO = '^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$'
+local ISO = '^(%d%d%d%d)%-(%d%d)%-(%d%d)T(%d%d):(%d%d):(%d%d)%.%d%d%dZ$'
+local DAYS = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
 -- Of one who is online but was never heard of.  Without a key the next ping would find none to set.
 local NEVER = '1970-01-01T00:00:00.000Z'
 local SNAPSHOT = 'availability:snapshot'
@@ -43,9 +44,21 @@ local function text_of(key)
 	return type(text) == 'string' and text or nil
 end
 
+-- The rule of clock_parse_iso(): who has a heartbeat that is no time, 30 February say, was not heard.
+local function is_time(text)
+	local year, month, day, hour, minute, second = string.match(text, ISO)
+	if not year then
+		return false
+	end
+	year, month = tonumber(year), tonumber(month)
+	local leap = month == 2 and year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
+	local days = (DAYS[month] or 0) + (leap and 1 or 0)
+	return tonumber(day) >= 1 and tonumber(day) <= days and hour < '24' and minute < '60' and second < '60'
+end
+
 local function heartbeat_of(id)
 	local heard = text_of('mitra:heartbeat:' .. id)
-	return heard and string.match(heard, ISO)
+	return heard and is_time(heard) and heard or nil
 end
 
 local function show_member(set, id, wanted)

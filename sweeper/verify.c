@@ -151,13 +151,22 @@ ranked_rightly(const struct mirror_state *state)
 	return !state->online ? "none" : !state->active ? MIRROR_RANK_LAST : state->sessions;
 }
 
+/* A heartbeat that is no time counts as none, here as everywhere. */
+static bool
+is_time(const redisReply *reply)
+{
+	int64_t wall_ms;
+
+	return reply->type == REDIS_REPLY_STRING && clock_parse_iso(reply->str, &wall_ms);
+}
+
 /* Notes what differs of one mitra. */
 static void
 compare(struct comparison *comparison, const struct mirror_state *state, const struct shown *shown,
     size_t i)
 {
 	bool online = shown->online[i]->integer, deactivated = shown->deactivated[i]->integer;
-	bool heartbeat = shown->heartbeat[i]->type == REDIS_REPLY_STRING;
+	bool heartbeat = is_time(shown->heartbeat[i]);
 	const char *sessions = shown->sessions[i]->type == REDIS_REPLY_STRING
 				   ? shown->sessions[i]->str
 				   : "none";
