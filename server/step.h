@@ -110,8 +110,8 @@ outcome mirror_write(struct request *, const char *what, const struct rows *, st
 outcome transition_publish(struct request *, const char *what, const struct rows *, step_fn *next);
 
 /*
- * Reads of the mirror.  If it is away or empty, that is logged under `what` and `fallback` goes on
- * instead, to ask the truth.
+ * Reads of the mirror.  If it is away or empty, that is counted, logged under `what`, and `fallback` goes on
+ * instead, to ask the truth.  NULL for `what`: then it does without, and that is no fallback.
  */
 outcome mirror_read_snapshot(struct request *, const char *what, text_fn *next, step_fn *fallback);
 outcome

@@ -117,7 +117,8 @@ fell_back(struct request *r, const char *error)
 {
 	if (error == NULL)
 		return false;
-	fallback_noted(r, r->call.what, error);
+	if (r->call.what != NULL)
+		fallback_noted(r, r->call.what, error);
 	(void)r->fallback.step(r);
 	return true;
 }

@@ -29,7 +29,7 @@ static outcome metrics_reply(struct request *, const struct channel_metrics *);
 outcome
 metrics_get(struct request *r)
 {
-	return mirror_read_best(r, "[metrics] valkey unavailable", 0, mitras_known, mitras_unknown);
+	return mirror_read_best(r, NULL, 0, mitras_known, mitras_unknown);
 }
 
 static outcome

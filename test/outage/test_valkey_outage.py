@@ -332,3 +332,14 @@ def test_a_deactivation_during_an_outage_holds_once_valkey_is_back(start, world_
     problem_of(world.beat(mitra), 403, "ACCOUNT_INACTIVE")
     with valkey.client() as mirror:
         assert mirror.sismember("mitras:deactivated", mitra.id) and not mirror.sismember("mitras:online", mitra.id)
+
+
+def test_a_scrape_is_no_fallback(start, proxy):
+    """It does without what only the mirror knows, and asks PostgreSQL for nothing."""
+    mitrad = start()
+    proxy.refuse()
+    wait_until(lambda: "mitrad_online_mitras" not in mitrad.internal.get("/metrics").text, 10, "the outage to be felt")
+    scrapes = mitrad.metric("mitrad_http_requests_total")
+    wait_until(lambda: mitrad.metric("mitrad_http_requests_total") >= scrapes + 10, 10, "more scrapes")
+    assert mitrad.metric("mitrad_valkey_fallbacks_total") == 0
+    assert not mitrad.messages("[metrics]")
