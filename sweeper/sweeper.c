@@ -3,7 +3,8 @@
  *
  * Start: wait for PostgreSQL, settle what is overdue, seed the mirror, report ready.  Then, until TERM, a
  * watch every second and the passes of the table below, each at its period, one thing at a time.  If Valkey
- * is away, there is one warning and everything that needs no Valkey goes on.
+ * is away, there is one warning and everything that needs no Valkey goes on.  At TERM the page that is under
+ * way is finished, if the servers answer within half of the grace.
  */
 #include "sweeper/sweeper.h"
 
@@ -58,7 +59,22 @@ on_alarm(evutil_socket_t fd, short events, void *argument)
 static void
 on_term(evutil_socket_t fd, short events, void *argument)
 {
-	((struct sweeper *)argument)->stopping = true;
+	struct sweeper *s = argument;
+	struct timeval patience = clock_timeval(
+	    s->config->shutdown_grace_seconds * INT64_C(1000) / 2);
+
+	s->stopping = true;
+	evtimer_add(s->impatience, &patience);
+}
+
+/* Half of the grace is over, and a server owes us the answer that the page waits for: it fails now. */
+static void
+on_impatience(evutil_socket_t fd, short events, void *argument)
+{
+	struct sweeper *s = argument;
+
+	valkey_close(s->valkey);
+	pg_close(s->pg);
 }
 
 /* A worker died: perhaps between commit and mirror, perhaps with a statement that still runs. */
@@ -124,7 +140,8 @@ sweeper_open(struct sweeper *s, const struct config *config)
 	if (!s->dns) /* there is no name server, so names are those of /etc/hosts */
 		s->dns = evdns_base_new(s->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	s->alarm = evtimer_new(s->base, on_alarm, NULL);
-	if (!s->alarm || !s->dns)
+	s->impatience = evtimer_new(s->base, on_impatience, s);
+	if (!s->alarm || !s->impatience || !s->dns)
 		fatal("out of memory");
 	s->pg = pg_new(
 	    s->base, s->dns, config, 1, statements, sizeof(statements) / sizeof(*statements));
@@ -139,6 +156,7 @@ sweeper_close(struct sweeper *s)
 	mirror_free(s->mirror);
 	pg_free(s->pg);
 	event_free(s->alarm);
+	event_free(s->impatience);
 	evdns_base_free(s->dns, 0);
 	event_base_free(s->base);
 }

@@ -46,7 +46,8 @@ struct sweeper {
 	struct payments *payments; /* NULL in a command */
 	struct event *alarm;       /* ends sweeper_sleep() */
 	bool stopping;             /* TERM: finish the page and go */
-	char error[256];           /* why the last step failed, for a log line */
+	struct event *impatience; /* pending from TERM on: the page must wait for nobody any more */
+	char error[256];          /* why the last step failed, for a log line */
 
 	char lease[17];           /* what we write into sweeper:lease */
 	bool holds_lease;         /* as of the last watch */

@@ -4,9 +4,11 @@ import re
 import signal
 import threading
 
+import pytest
+
 from harness import tokens
 from harness.mitrad import CALM
-from harness.wait import wait_until
+from harness.wait import holds_for, wait_until
 
 
 def ask(api, path, answers, method="GET", token=None):
@@ -39,6 +41,7 @@ def test_who_waits_for_a_silent_valkey_is_answered_before_the_grace_is_over(
     mitrad = mitrad_factory(
         arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=60000, SHUTDOWN_GRACE_SECONDS=8
     )
+    mitrad.wait_log(" is ready: ")  # all workers, and not only the one that answered
     mitra, operator = make_mitra(), tokens.mint("operator")
     proxy.black_hole()
 
@@ -59,5 +62,31 @@ def test_who_waits_for_a_silent_valkey_is_answered_before_the_grace_is_over(
     assert len(answers) == len(threads)
     for path, answer in answers.items():
         assert getattr(answer, "status", answer) in (200, 503), path
-    ended = [message for message in mitrad.messages("worker-") if "(pid " in message]
-    assert len(ended) == 2 and all(message.endswith("exited with 0") for message in ended)
+    assert_all_ended_by_themselves(mitrad)
+
+
+@pytest.mark.parametrize("silent", ["postgresql", "valkey"])
+def test_a_sweeper_that_waits_for_a_silent_server_ends_by_itself(
+    silent, postgres, database, valkey, proxy_factory, mitrad_factory
+):
+    """However long it may wait for an answer at other times."""
+    settings = {"VALKEY_TIMEOUT_MS": 60000, "DATABASE_TIMEOUT_MS": 60000, "SHUTDOWN_GRACE_SECONDS": 4}
+    proxy = proxy_factory({"postgresql": postgres, "valkey": valkey}[silent])
+    settings |= {
+        "postgresql": {"DATABASE_URL": database.url_through(proxy)},
+        "valkey": {"VALKEY_URL": valkey.url_through(proxy)},
+    }[silent]
+    mitrad = mitrad_factory("--role", "sweeper", arrangement=CALM, **settings)
+    proxy.black_hole()
+    # It looks at both servers once a second, so that it does not say any more how it is.
+    holds_for(mitrad.running, 2, "the sweeper to begin to wait")
+
+    mitrad.signal(signal.SIGTERM)
+
+    assert mitrad.wait_exit(10) == 0
+    assert_all_ended_by_themselves(mitrad)
+
+
+def assert_all_ended_by_themselves(mitrad):
+    ended = [message for message in mitrad.messages("(pid ") if " exited with " in message or " was ended by " in message]
+    assert len(ended) >= 2 and all(message.endswith("exited with 0") for message in ended), ended
