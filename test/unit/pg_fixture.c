@@ -15,11 +15,15 @@
 #include <event2/listener.h>
 #include <libpq-fe.h>
 
+#define PULSE_MS  10
+#define MOMENT_MS 15 /* no turn of the loop takes longer, unless others have the processor */
+
 struct event_base *base;
 const char *server_url;
 
 static PGconn *admin;
 static struct event *pulse;
+static int64_t ran, turned_ms;
 
 void
 fixture_failed(const char *condition, const char *file, int line)
@@ -42,6 +46,16 @@ admin_run(const char *sql)
 static void
 tick(evutil_socket_t socket, short what, void *argument)
 {
+	int64_t now_ms = clock_monotonic_ms(), since_ms = now_ms - turned_ms;
+
+	ran += since_ms < MOMENT_MS ? since_ms : MOMENT_MS;
+	turned_ms = now_ms;
+}
+
+int64_t
+ran_ms(void)
+{
+	return ran;
 }
 
 void
@@ -193,7 +207,7 @@ fixture_start(void)
 	base = event_base_new();
 	REQUIRE(base != NULL);
 	pulse = event_new(base, -1, EV_PERSIST, tick, NULL);
-	event_add(pulse, &(struct timeval){ .tv_usec = 10000 });
+	event_add(pulse, &(struct timeval){ .tv_usec = PULSE_MS * 1000 });
 	admin = PQconnectdb(server_url);
 	REQUIRE(PQstatus(admin) == CONNECTION_OK);
 	admin_run("SET client_min_messages = warning");

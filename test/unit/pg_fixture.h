@@ -39,6 +39,8 @@ extern char proxy_url[];       /* the same by way of the proxy */
 
 _Noreturn void fixture_failed(const char *condition, const char *file, int line);
 void run_for(int64_t ms);
+/* A clock that runs while the loop turns, and hardly while the machine has no time for this process. */
+int64_t ran_ms(void);
 /* Runs SQL in the fixture's own session, which must succeed. */
 void admin_run(const char *sql);
 

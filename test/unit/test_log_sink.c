@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -146,7 +147,7 @@ overwhelm_reader(void *argument)
 	}
 }
 
-static char *read_until(int fd, const char *needle);
+static char *read_until_told_of(int fd, int lines);
 
 TEST("a reader that does not read blocks nobody, and learns how many lines it lost once it reads")
 {
@@ -161,7 +162,7 @@ TEST("a reader that does not read blocks nobody, and learns how many lines it lo
 		waitpid(child, &status, WUNTRACED);
 		if (CHECK(WIFSTOPPED(status))) {
 			kill(child, SIGCONT);
-			text = read_until(channel.reader, "the reader was slow\n");
+			text = read_until_told_of(channel.reader, LINES);
 			CHECK(lines_lost(text) > 0);
 			CHECK_NUMBER(count_of(text, " INFO ") + lines_lost(text), LINES);
 			CHECK_NUMBER(count_whole_lines(text), count_of(text, "\n"));
@@ -173,9 +174,9 @@ TEST("a reader that does not read blocks nobody, and learns how many lines it lo
 	}
 }
 
-/* What has come when the needle has, or the other end has been closed. To be freed. */
+/* What has come when so many lines have, or it has been said that they are lost; or at the end. To be freed. */
 static char *
-read_until(int fd, const char *needle)
+read_until_told_of(int fd, int lines)
 {
 	size_t size = 4 << 20, used = 0;
 	char *text = calloc(1, size);
@@ -183,8 +184,7 @@ read_until(int fd, const char *needle)
 
 	while (text && used < size - 1 && (got = read(fd, text + used, size - 1 - used)) > 0) {
 		used += (size_t)got;
-		if (used >= strlen(needle) &&
-		    strstr(text + used - (size_t)got - (used > (size_t)got ? 1 : 0), needle))
+		if (text[used - 1] == '\n' && count_of(text, " INFO ") + lines_lost(text) == lines)
 			break;
 	}
 	return text;
@@ -218,6 +218,7 @@ TEST("a reader that is gone neither blocks nor ends the process")
 	}
 }
 
+/* Each flushes until it is killed, when the reader has all. */
 static void
 log_as_one_of_four(void *argument)
 {
@@ -225,15 +226,14 @@ log_as_one_of_four(void *argument)
 	for (int process = 0; process < 4; process++) {
 		if (fork() > 0)
 			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		log_after_fork();
 		alarm(LIMIT_SECONDS);
 		log_lines(LINES / 10);
-		/* The reader is quick, so what waits is taken soon. */
-		for (int turn = 0; turn < 200; turn++) {
+		for (;;) {
 			log_flush();
 			poll(NULL, 0, 1);
 		}
-		_exit(0);
 	}
 	while (wait(NULL) > 0)
 		;
@@ -248,9 +248,10 @@ TEST("lines of several processes that share one pipe never mingle")
 
 		unit_about("%s", channel.name);
 		close(channel.writer);
-		text = capture_read(channel.reader, NULL);
+		text = read_until_told_of(channel.reader, 4 * (LINES / 10));
 		CHECK_NUMBER(count_whole_lines(text), count_of(text, "\n"));
 		CHECK_NUMBER(count_of(text, " INFO ") + lines_lost(text), 4 * (LINES / 10));
+		kill(child, SIGKILL);
 		capture_wait(child);
 		close(channel.reader);
 		free(text);

@@ -29,8 +29,8 @@ struct answer {
 	int64_t pid;
 };
 
-#define FLIGHT   16   /* what a connection takes before others wait in the queue */
-#define SHORT_MS 6000 /* for the test of the time; the others are not to wait for so long */
+#define FLIGHT   16    /* what a connection takes before others wait in the queue */
+#define SHORT_MS 12000 /* for the test of the time; the others are not to wait for so long */
 #define LONG_MS  15000
 
 static struct config config;
@@ -125,7 +125,7 @@ TEST("statements that are known to be slow share a connection and leave the othe
 		run_for(10);
 	CHECK(ask(pool, SLEEP, "0.2").status == PG_OK);
 	for (int i = 0; i < 2; i++)
-		submit(pool, SLEEP, "1", &slow[i]);
+		submit(pool, SLEEP, "3", &slow[i]);
 	for (int i = 0; i < QUICK; i++)
 		submit(pool, ECHO, "quick", &quick[i]);
 	RUN_UNTIL(pg_pending(pool) <= 2);
@@ -167,7 +167,7 @@ TEST("who would wait for more than half of his time is refused, and nobody is fo
 	struct pg *pool = pool_new(1, SHORT_MS);
 	struct answer flight[FLIGHT], early[EARLY], late;
 
-	flight_fill(pool, "4.5", flight);
+	flight_fill(pool, "9", flight);
 	for (int i = 0; i < EARLY; i++)
 		submit(pool, ECHO, "early", &early[i]);
 	run_for(SHORT_MS / 2 + 50);

@@ -48,12 +48,11 @@ stop(void)
 static void
 comes_back_when_it_heals(void)
 {
-	int64_t healed_ms;
+	int64_t healed_ms = fixture_ran_ms();
 
 	fake_answer(&fake, SCRIPT(HEALTHY, "+PONG\r\n"));
-	healed_ms = clock_monotonic_ms();
 	WAIT_UNTIL(valkey_is_up(client));
-	CHECK(clock_monotonic_ms() - healed_ms < 2000);
+	CHECK(fixture_ran_ms() - healed_ms < BACK_MS);
 	CHECK_TEXT(fixture_ask(client, "PING", NULL), "PONG");
 }
 
@@ -81,7 +80,7 @@ TEST("a refused connection fails what waits at once")
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
 	fixture_check_part(answer.error, "Connection refused");
-	CHECK(answer.after_ms < TIMEOUT_MS);
+	CHECK(answer.after_ran_ms < TIMEOUT_MS);
 	fake_restart(&fake);
 	comes_back_when_it_heals();
 	CHECK_NUMBER(fixture_logged("[valkey] down: "), 1);
@@ -96,9 +95,9 @@ TEST("a server that never answers fails what waits at its deadline")
 	start(SCRIPT(NULL));
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
-	CHECK_TEXT(answer.error, "not connected within 250 ms");
-	CHECK(answer.after_ms >= TIMEOUT_MS && answer.after_ms < SOON_MS);
-	fixture_expect_failure(client, "not connected within 250 ms");
+	CHECK_TEXT(answer.error, "not connected within 500 ms");
+	CHECK(answer.after_ms >= TIMEOUT_MS && answer.after_ran_ms < SOON_MS);
+	fixture_expect_failure(client, "not connected within 500 ms");
 	WAIT_UNTIL(strstr(valkey_last_error(client), "no answer from 127.0.0.1") != NULL);
 	comes_back_when_it_heals();
 	CHECK_NUMBER(fixture_logged("[valkey] down: "), 1);
@@ -128,7 +127,7 @@ TEST("the end of a black hole is noticed within 2 s")
 	client = valkey_new(base, NULL, fixture_config("redis://127.0.0.1:%d", fake.port));
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
-	CHECK(answer.after_ms >= TIMEOUT_MS && answer.after_ms < SOON_MS);
+	CHECK(answer.after_ms >= TIMEOUT_MS && answer.after_ran_ms < SOON_MS);
 	WAIT_UNTIL(strstr(valkey_last_error(client), "no connection to 127.0.0.1") != NULL);
 	for (int i = 0; i < 4; i++)
 		close(fill[i]);
@@ -152,7 +151,7 @@ bad_answer(const char *bytes, const char *expected_error, int64_t least_ms, int6
 	CHECK(first.calls == 1 && second.calls == 1);
 	fixture_check_part(first.error, expected_error);
 	fixture_check_part(second.error, expected_error);
-	CHECK(first.after_ms >= least_ms && first.after_ms < most_ms);
+	CHECK(first.after_ms >= least_ms && first.after_ran_ms < most_ms);
 	CHECK(!valkey_is_up(client));
 	fixture_check_part(valkey_last_error(client), expected_error);
 	CHECK(counters.valkey_disconnects == disconnects + 1);
@@ -186,12 +185,12 @@ TEST("deep nesting drops the connection")
 
 TEST("half a reply then silence fails at the deadline")
 {
-	bad_answer("$10\r\nhalf", "no answer within 250 ms", TIMEOUT_MS, SOON_MS);
+	bad_answer("$10\r\nhalf", "no answer within 500 ms", TIMEOUT_MS, SOON_MS);
 }
 
 TEST("silence fails at the deadline")
 {
-	bad_answer(NULL, "no answer within 250 ms", TIMEOUT_MS, SOON_MS);
+	bad_answer(NULL, "no answer within 500 ms", TIMEOUT_MS, SOON_MS);
 }
 
 TEST("a connection closed without an answer fails at once")
@@ -233,7 +232,7 @@ TEST("a connection closed in mid reply fails at once")
 	fixture_send(batch, &answer);
 	WAIT_UNTIL(answer.calls > 0);
 	CHECK_TEXT(answer.error, "the server closed the connection");
-	CHECK(answer.after_ms < TIMEOUT_MS);
+	CHECK(answer.after_ran_ms < TIMEOUT_MS);
 	comes_back_when_it_heals();
 	stop();
 }
@@ -460,14 +459,16 @@ TEST("a batch of no commands ends too")
 	stop();
 }
 
-TEST("probes become as rare as one a second")
+/* From the seventh on, by the clock; the first of those may be seen late, so half of the time will do. */
+TEST("probes become as rare as four a second at most, and never end")
 {
-	int accepted;
+	enum { PROBES = 8, LEAST_MS = 250 };
+	int64_t began_ms;
 
 	start(SCRIPT("-LOADING\r\n"));
 	WAIT_UNTIL(fake.accepted >= 7);
-	accepted = fake.accepted;
-	fixture_turn_for(2000);
-	CHECK(fake.accepted - accepted >= 1 && fake.accepted - accepted <= 5);
+	began_ms = clock_monotonic_ms();
+	WAIT_UNTIL(fake.accepted >= 7 + PROBES);
+	CHECK(clock_monotonic_ms() - began_ms >= PROBES * LEAST_MS / 2);
 	stop();
 }

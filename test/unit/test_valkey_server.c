@@ -7,13 +7,13 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 
-#include "common/clock.h"
 #include "common/counters.h"
 #include "common/valkey.h"
 #include "test/unit/valkey_fixture.h"
 #include "test/unit/valkey_servers.h"
 
-#define BACK_WITHIN_MS 2000
+/* The promise is 2 s; the rest is for a server that is busy too. */
+#define BACK_WITHIN_MS (2 * BACK_MS)
 
 static struct server server;
 static struct valkey *client;
@@ -26,7 +26,7 @@ start(const char *const *options)
 	server = (struct server){ 0 };
 	server_start(&server, options);
 	client = valkey_new(base, NULL, fixture_config("redis://127.0.0.1:%d", server.port));
-	admin = valkey_new(base, NULL, fixture_config("redis://127.0.0.1:%d", server.port));
+	admin = fixture_admin(server.port);
 }
 
 static void
@@ -46,10 +46,10 @@ stop(void)
 }
 
 static void
-check_back(int64_t since_ms)
+check_back(int64_t since_ran_ms)
 {
 	WAIT_UNTIL(valkey_is_up(client));
-	CHECK(clock_monotonic_ms() - since_ms < BACK_WITHIN_MS);
+	CHECK(fixture_ran_ms() - since_ran_ms < BACK_WITHIN_MS);
 	CHECK_TEXT(fixture_ask(client, "ECHO", "back", NULL), "back");
 	CHECK_NUMBER(fixture_logged("[valkey] up again after "), 1);
 }
@@ -206,7 +206,7 @@ TEST("localhost is found, whatever its first address")
 TEST("a server that is killed fails requests at once, and is used again when it is back")
 {
 	struct answer answer;
-	int64_t back_ms;
+	int64_t back_ran_ms;
 
 	start_up();
 	valkey_free(admin);
@@ -214,15 +214,16 @@ TEST("a server that is killed fails requests at once, and is used again when it 
 	server_stop(&server);
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
-	CHECK(*answer.error != '\0' && answer.after_ms < TIMEOUT_MS);
+	CHECK(*answer.error != '\0' && answer.after_ran_ms < TIMEOUT_MS);
 	fixture_turn_for(1500);
 	CHECK(!valkey_is_up(client));
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
-	CHECK(strstr(answer.error, "Connection refused") != NULL && answer.after_ms < TIMEOUT_MS);
-	back_ms = clock_monotonic_ms();
+	CHECK(
+	    strstr(answer.error, "Connection refused") != NULL && answer.after_ran_ms < TIMEOUT_MS);
+	back_ran_ms = fixture_ran_ms();
 	server_start(&server, NULL);
-	check_back(back_ms);
+	check_back(back_ran_ms);
 	CHECK_NUMBER(fixture_logged("[valkey] down: "), 1);
 	stop();
 }
@@ -231,7 +232,7 @@ TEST(
     "a stopped server fails the first request at the deadline, the rest at once, and is used again")
 {
 	struct answer first, second;
-	int64_t back_ms;
+	int64_t back_ran_ms;
 
 	start_up();
 	valkey_free(admin);
@@ -239,15 +240,15 @@ TEST(
 	kill(server.pid, SIGSTOP);
 	SEND(client, &first, "PING");
 	WAIT_UNTIL(first.calls > 0);
-	CHECK_TEXT(first.error, "no answer within 250 ms");
-	CHECK(first.after_ms >= TIMEOUT_MS && first.after_ms < SOON_MS);
+	CHECK_TEXT(first.error, "no answer within 500 ms");
+	CHECK(first.after_ms >= TIMEOUT_MS && first.after_ran_ms < SOON_MS);
 	SEND(client, &second, "PING");
 	WAIT_UNTIL(second.calls > 0);
-	CHECK(second.after_ms < TIMEOUT_MS);
+	CHECK(second.after_ran_ms < TIMEOUT_MS);
 	fixture_turn_for(2500);
-	back_ms = clock_monotonic_ms();
+	back_ran_ms = fixture_ran_ms();
 	kill(server.pid, SIGCONT);
-	check_back(back_ms);
+	check_back(back_ran_ms);
 	CHECK_NUMBER(fixture_logged("[valkey] down: "), 1);
 	stop();
 }
@@ -257,27 +258,27 @@ TEST("a paused server counts as down until the pause is over")
 	struct answer answer;
 
 	start_up();
-	fixture_ask(admin, "CLIENT", "PAUSE", "1500", "ALL", NULL);
+	fixture_ask(admin, "CLIENT", "PAUSE", "3000", "ALL", NULL);
 	SEND(client, &answer, "PING");
 	WAIT_UNTIL(answer.calls > 0);
-	CHECK_TEXT(answer.error, "no answer within 250 ms");
-	fixture_expect_failure(client, "no answer within 250 ms");
-	check_back(answer.sent_ms + 1500);
+	CHECK_TEXT(answer.error, "no answer within 500 ms");
+	fixture_expect_failure(client, "no answer within 500 ms");
+	check_back(answer.sent_ran_ms + 3000);
 	stop();
 }
 
 TEST("a connection that is killed comes back")
 {
 	uint64_t disconnects = counters.valkey_disconnects;
-	int64_t killed_ms;
+	int64_t killed_ran_ms;
 
 	start_up();
 	CHECK_TEXT(
 	    fixture_ask(admin, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", NULL), "1");
-	killed_ms = clock_monotonic_ms();
+	killed_ran_ms = fixture_ran_ms();
 	WAIT_UNTIL(!valkey_is_up(client));
 	CHECK_NUMBER(counters.valkey_disconnects, disconnects + 1);
-	check_back(killed_ms);
+	check_back(killed_ran_ms);
 	stop();
 }
 
@@ -288,7 +289,7 @@ turned_bad(const char *expected_error, const char *command, const char *name, co
 {
 	struct answer answer;
 	struct valkey_batch *batch;
-	int64_t healed_ms;
+	int64_t healed_ran_ms;
 
 	start_up();
 	fixture_ask(admin, command, name, bad, good, NULL);
@@ -304,8 +305,8 @@ turned_bad(const char *expected_error, const char *command, const char *name, co
 		valkey_add(batch, "CONFIG", "SET", "maxmemory", "0", NULL);
 	fixture_send(batch, &answer);
 	WAIT_UNTIL(answer.calls > 0);
-	healed_ms = clock_monotonic_ms();
-	check_back(healed_ms);
+	healed_ran_ms = fixture_ran_ms();
+	check_back(healed_ran_ms);
 	stop();
 }
 

@@ -13,10 +13,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 
+#define TICK_MS   2
+#define MOMENT_MS 5 /* no turn of the loop takes longer, unless others have the processor */
+
 struct event_base *base;
 int fixture_timeout_ms = TIMEOUT_MS;
 
 static struct event *ticker; /* keeps the loop turning */
+static int64_t ran_ms, turned_ms;
 static int log_pipe = -1;    /* its end for reading */
 static char logged[1 << 20]; /* by the test that runs, and a NUL */
 static size_t logged_length;
@@ -24,6 +28,16 @@ static size_t logged_length;
 static void
 tick(evutil_socket_t fd, short what, void *argument)
 {
+	int64_t now_ms = clock_monotonic_ms(), since_ms = now_ms - turned_ms;
+
+	ran_ms += since_ms < MOMENT_MS ? since_ms : MOMENT_MS;
+	turned_ms = now_ms;
+}
+
+int64_t
+fixture_ran_ms(void)
+{
+	return ran_ms;
 }
 
 /* The log opens anew the pipe that it finds as its stdout, and keeps it. */
@@ -61,7 +75,7 @@ read_log(void)
 void
 fixture_begin(void)
 {
-	static const struct timeval every = { 0, 2000 };
+	static const struct timeval every = { 0, TICK_MS * 1000 };
 
 	if (log_pipe < 0)
 		catch_log();
@@ -141,6 +155,18 @@ fixture_config(const char *format, ...)
 	return &config;
 }
 
+struct valkey *
+fixture_admin(int port)
+{
+	int usual_ms = fixture_timeout_ms;
+	struct valkey *admin;
+
+	fixture_timeout_ms = GENEROUS_MS;
+	admin = valkey_new(base, NULL, fixture_config("redis://127.0.0.1:%d", port));
+	fixture_timeout_ms = usual_ms;
+	return admin;
+}
+
 static void
 answered(void *argument, const char *error, redisReply *const *replies)
 {
@@ -149,6 +175,7 @@ answered(void *argument, const char *error, redisReply *const *replies)
 
 	answer->calls++;
 	answer->after_ms = clock_monotonic_ms() - answer->sent_ms;
+	answer->after_ran_ms = ran_ms - answer->sent_ran_ms;
 	CHECK((error == NULL) == (replies != NULL));
 	if (error != NULL) {
 		CHECK(*error != '\0');
@@ -165,7 +192,7 @@ answered(void *argument, const char *error, redisReply *const *replies)
 void
 fixture_send(struct valkey_batch *batch, struct answer *answer)
 {
-	*answer = (struct answer){ .sent_ms = clock_monotonic_ms() };
+	*answer = (struct answer){ .sent_ms = clock_monotonic_ms(), .sent_ran_ms = ran_ms };
 	valkey_send(batch, answered, answer);
 	CHECK(answer->calls == 0);
 }

@@ -13,8 +13,9 @@
 #include "common/valkey.h"
 #include "test/unit/unit.h"
 
-#define TIMEOUT_MS  250
-#define SOON_MS     1000 /* what should be at once or at the deadline, on a busy machine too */
+#define TIMEOUT_MS  500
+#define SOON_MS     1500 /* by fixture_ran_ms(): what should be at the deadline */
+#define BACK_MS     2000 /* likewise: what should be soon after the server's return */
 #define GENEROUS_MS 10000
 
 /* For what a test cannot go on without. */
@@ -47,6 +48,11 @@ _Noreturn void fixture_gave_up(const char *file, int line, const char *condition
 int64_t fixture_give_up_ms(void);
 bool fixture_turn(int64_t give_up_ms); /* false: the time is over */
 void fixture_turn_for(int64_t ms);
+/*
+ * A clock for what must not take long: it runs while the loop turns, and hardly while the machine has no time for this
+ * process. What must take long is measured by clock_monotonic_ms().
+ */
+int64_t fixture_ran_ms(void);
 
 void fixture_check_part(const char *text, const char *part);
 /* How many of the lines logged since the test began contain the text. */
@@ -54,14 +60,17 @@ int fixture_logged(const char *text);
 
 const struct config *
 fixture_config(const char *url_format, ...) __attribute__((format(printf, 1, 2)));
+/* A client with all the time in the world, by which a test does things to a server. */
+struct valkey *fixture_admin(int port);
 
 /* What a batch's callback brought. */
 struct answer {
 	int calls;
-	char error[256];  /* "" if there was none */
-	char text[256];   /* the first reply, as text */
-	int64_t after_ms; /* from fixture_send() */
-	int64_t sent_ms;
+	char error[256]; /* "" if there was none */
+	char text[256];  /* the first reply, as text */
+	/* From fixture_send(); the first for what must not come sooner, the other for what must not come later. */
+	int64_t after_ms, after_ran_ms;
+	int64_t sent_ms, sent_ran_ms;
 };
 
 /* One command, from C strings. */
