@@ -3,13 +3,16 @@
  *
  * The master forks and then calls one of these functions in the child; what they return is the child's
  * exit status: 0 after TERM, 2 for a configuration that no respawn would mend (the whole server then
- * stops with 2), anything else for "start me again".  This header is the only way from the master to
+ * stops with 2), BOOT_EXIT_OUTDATED for a database that has not been migrated (a start then ends with 1),
+ * anything else for "start me again".  This header is the only way from the master to
  * its children: server/ and sweeper/ do not know each other.
  */
 #ifndef COMMON_BOOT_H
 #define COMMON_BOOT_H
 
 #include <stddef.h>
+
+#define BOOT_EXIT_OUTDATED 3
 
 struct config;
 
@@ -29,7 +32,8 @@ struct boot {
 	int index;   /* of a worker: 0 … workers - 1 */
 	int workers; /* in this generation */
 	int generation;
-	int channel; /* for channel_new() */
+	const char *schema_stamp; /* this program's, for pg_require_schema() */
+	int channel;              /* for channel_new() */
 	/* All that this child serves: one of a kind as a rule, more after WORKERS was lowered. */
 	const struct boot_listener *listeners;
 	size_t listener_count;

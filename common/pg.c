@@ -37,6 +37,7 @@ pg_new(struct event_base *base, struct evdns_base *dns, const struct config *con
 	pool->usual_ms = calloc(count, sizeof(pool->usual_ms[0]));
 	if (pool->usual_ms == NULL)
 		fatal("out of memory");
+	pool->schema = "";
 	pool->host = pg_address_host(config->database_url);
 	STAILQ_INIT(&pool->queue);
 	STAILQ_INIT(&pool->ended);
@@ -48,6 +49,18 @@ pg_new(struct event_base *base, struct evdns_base *dns, const struct config *con
 	for (int i = 0; i < connections; i++)
 		pg_connection_init(&pool->connections[i], pool);
 	return pool;
+}
+
+void
+pg_require_schema(struct pg *pool, const char *stamp)
+{
+	pool->schema = stamp;
+}
+
+bool
+pg_is_outdated(const struct pg *pool)
+{
+	return pool->outdated;
 }
 
 static void

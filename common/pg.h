@@ -73,6 +73,15 @@ void pg_close(struct pg *);
  */
 void pg_free(struct pg *);
 
+/*
+ * The program's own stamp (schema/migrate.h).  Connections to a database whose version is older are given up, as if the server
+ * were away, with "run `mitrad migrate`" for the reason.  A newer one is served: with several instances the first to be
+ * upgraded migrates.  Call it right after pg_new(); the stamp must outlive the pool.
+ */
+void pg_require_schema(struct pg *, const char *stamp);
+/* Was that so at the last attempt? */
+bool pg_is_outdated(const struct pg *);
+
 /* `statement` indexes the table. Arguments are copied; a NULL is SQL's null. */
 void pg_submit(struct pg *, int statement, int arguments, const char *const *values, pg_done_fn *,
     void *argument);

@@ -25,7 +25,9 @@ static const char settings_sql[] = "SELECT set_config('statement_timeout', $1, f
 				   " set_config('lock_timeout', $2, false),"
 				   " set_config('timezone', 'UTC', false),"
 				   " set_config('datestyle', 'ISO', false),"
-				   " set_config('client_min_messages', 'warning', false)";
+				   " set_config('client_min_messages', 'warning', false),"
+				   " obj_description(to_regnamespace('mitrad'), 'pg_namespace')";
+#define STAMP_COLUMN 5
 
 static void readable(evutil_socket_t, short, void *);
 static void writable(evutil_socket_t, short, void *);
@@ -202,6 +204,47 @@ hint_of(const PGresult *result)
 	return "";
 }
 
+/* 0 if there is none. */
+static int
+version_of(const char *stamp)
+{
+	int version = 0;
+
+	return sscanf(stamp, "version %d,", &version) == 1 ? version : 0;
+}
+
+/*
+ * False, and the connection has been lost, if the schema is older than we need.  Of functions alone nobody can tell which
+ * are the newer ones; but those that lack what we ask for cannot be prepared.
+ */
+static bool
+schema_suffices(struct pg_connection *connection, const char *stamp)
+{
+	struct pg *pool = connection->pool;
+	int version = version_of(stamp), least = version_of(pool->schema);
+	char text[160];
+
+	pool->outdated = version < least;
+	if (pool->outdated) {
+		if (version == 0)
+			snprintf(text, sizeof(text),
+			    "this database has no schema of mitrad: run `mitrad migrate`");
+		else
+			snprintf(text, sizeof(text),
+			    "the schema is version %d, older than this program's %d: run `mitrad "
+			    "migrate`",
+			    version, least);
+		pg_connection_lost(connection, text);
+		return false;
+	}
+	if (version > 0 && version == least && strcmp(stamp, pool->schema) != 0 &&
+	    !pool->told_of_functions)
+		log_warning("[postgres] the schema's functions are another release's: run `mitrad "
+			    "migrate` with the newer program");
+	pool->told_of_functions = true;
+	return true;
+}
+
 /* Takes one result of the preparation; false if the connection has been lost by it. */
 static bool
 prepare_take(struct pg_connection *connection, PGresult *result)
@@ -212,9 +255,12 @@ prepare_take(struct pg_connection *connection, PGresult *result)
 	char text[512];
 
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
+		bool suffices = status != PGRES_TUPLES_OK ||
+				schema_suffices(connection, PQgetvalue(result, 0, STAMP_COLUMN));
+
 		PQclear(result);
 		connection->prepared++;
-		return true;
+		return suffices;
 	}
 	if (status == PGRES_PIPELINE_SYNC && connection->prepared == pool->statement_count + 1) {
 		PQclear(result);

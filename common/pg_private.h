@@ -97,8 +97,11 @@ struct pg {
 	const struct config *config;
 	const struct pg_statement *statements;
 	size_t statement_count;
-	int64_t *usual_ms; /* of each statement, at the server; follows what it took lately */
-	char *host;        /* to be resolved by evdns; NULL: libpq deals with the address itself */
+	int64_t *usual_ms;  /* of each statement, at the server; follows what it took lately */
+	const char *schema; /* the stamp; "": any will do */
+	bool outdated;      /* the database that was met last had an older version */
+	bool told_of_functions;
+	char *host; /* to be resolved by evdns; NULL: libpq deals with the address itself */
 
 	struct pg_list queue;
 	struct pg_list ended;

@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/log.h"
+#include "schema/migrate.h"
 #include "server/generation.h"
 #include "server/title.h"
 
@@ -88,6 +89,7 @@ live(const struct child *child, const struct generation *generation, int channel
 		.index = child->index,
 		.workers = generation->workers,
 		.generation = generation->number,
+		.schema_stamp = schema_stamp(),
 		.channel = channel,
 		.listeners = share,
 	};

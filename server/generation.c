@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "common/boot.h"
 #include "common/log.h"
 
 #define SHORT_LIVES_MOST 5 /* in a row, at the start: it will not work */
@@ -177,6 +178,9 @@ judge(struct generation *generation, const struct child *child, bool was_ready, 
 	child_name(child, name);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
 		fail(generation, 2, "%s found a fault in the configuration", name);
+	else if (starting && WIFEXITED(status) && WEXITSTATUS(status) == BOOT_EXIT_OUTDATED)
+		fail(generation, 1,
+		    "%s cannot work with the database as it is: run `mitrad migrate`", name);
 	else if (starting && child->kind == CHILD_SWEEPER && WIFEXITED(status))
 		fail(generation, 1, "the sweeper %s before it was ready", how);
 	else if (starting && child->short_lives >= SHORT_LIVES_MOST)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <event2/dns.h>
 #include <event2/event.h>
@@ -171,6 +172,7 @@ worker_connect(struct worker *worker)
 	worker->otp_sender = otp_sender_of(config);
 	worker->pg = pg_new(worker->base, worker->dns, config,
 	    config->database_connections_per_worker, statements, STATEMENTS);
+	pg_require_schema(worker->pg, worker->boot->schema_stamp);
 	worker->valkey = valkey_new(worker->base, worker->dns, config);
 	worker->mirror = mirror_new(worker->base, worker->valkey);
 	worker->flights = flights_new(worker);
@@ -238,6 +240,15 @@ worker_listen(struct worker *worker)
 	}
 }
 
+/* Found out later, it is as if PostgreSQL were away, and mends itself when somebody has migrated. */
+static _Noreturn void
+worker_refuse(const struct worker *worker)
+{
+	log_critical("[postgres] %s", pg_last_error(worker->pg));
+	log_flush();
+	_exit(BOOT_EXIT_OUTDATED);
+}
+
 /*
  * Requests that come at once should find both servers connected; but one that is away must not keep
  * the other's answers from being given.
@@ -252,6 +263,8 @@ worker_report_ready(struct worker *worker)
 	       clock_monotonic_ms() < deadline_ms) {
 		event_base_loopexit(worker->base, &pause);
 		event_base_dispatch(worker->base);
+		if (pg_is_outdated(worker->pg))
+			worker_refuse(worker);
 	}
 	for (size_t i = 0; i < worker->boot->listener_count; i++)
 		framing_listen(worker->framing[worker->boot->listeners[i].kind],

@@ -31,6 +31,7 @@
 #define RETENTION_PERIOD_MS 600000
 #define RETENTION_FIRST_MS  5000 /* after the start: somebody may restart us more often than that */
 #define PG_RETRY_MS         200
+#define START_RETRY_MS      1000
 
 static const struct pg_statement statements[] = {
 #define STATEMENT(name, parameters, sql) { #name, sql, parameters },
@@ -179,9 +180,10 @@ sweeper_main(const struct boot *boot)
 	struct sweeper s;
 	struct valkey_subscriber *wakes;
 	struct event *term;
-	bool started;
+	bool started, outdated;
 
 	sweeper_open(&s, boot->config);
+	pg_require_schema(s.pg, boot->schema_stamp);
 	s.channel = channel_new(s.base, boot->channel);
 	channel_on_tick(s.channel, on_tick, &s);
 	channel_on_catch_up(s.channel, on_catch_up, &s);
@@ -199,29 +201,35 @@ sweeper_main(const struct boot *boot)
 		run(&s);
 		watch_drop_lease(&s);
 	}
+	outdated = pg_is_outdated(s.pg);
 	event_free(term);
 	valkey_subscriber_free(wakes);
 	payments_free(s.payments);
 	channel_free(s.channel);
 	sweeper_close(&s);
 	log_flush();
-	return started ? 0 : 1;
+	return started ? 0 : outdated ? BOOT_EXIT_OUTDATED : 1;
+}
+
+/* Why the start fails. */
+static bool
+give_up(const char *what, const char *why)
+{
+	log_critical("[sweeper] %s: %s", what, why);
+	return false;
 }
 
 /* PostgreSQL may come up later than we do, but not much. */
 static bool
-wait_for_truth(struct sweeper *s)
+wait_for_truth(struct sweeper *s, int64_t until_ms)
 {
-	int64_t until_ms = clock_monotonic_ms() +
-			   (int64_t)s->config->startup_timeout_seconds * 1000;
 	bool told = false;
 
 	while (!pg_is_up(s->pg) && !s->stopping) {
-		if (clock_monotonic_ms() >= until_ms) {
-			log_critical("[sweeper] PostgreSQL is still away after %d s: %s",
-			    s->config->startup_timeout_seconds, pg_last_error(s->pg));
-			return false;
-		}
+		if (pg_is_outdated(s->pg))
+			return give_up("PostgreSQL", pg_last_error(s->pg));
+		if (clock_monotonic_ms() >= until_ms)
+			return give_up("PostgreSQL is still away", pg_last_error(s->pg));
 		if (*pg_last_error(s->pg) && !told) {
 			log_warning("[sweeper] waiting for PostgreSQL: %s", pg_last_error(s->pg));
 			told = true;
@@ -231,15 +239,26 @@ wait_for_truth(struct sweeper *s)
 	return true;
 }
 
+/* PostgreSQL may go away again in the middle of it, too. */
 static bool
 start(struct sweeper *s)
 {
-	if (!wait_for_truth(s))
-		return false;
-	if (!deadlines(s)) /* without the schema, say; the master tries again */
-		return s->stopping;
-	reseed_and_log(s, (struct reseed_how){ .listening = true, .stamping = true });
-	return true;
+	int64_t until_ms = clock_monotonic_ms() +
+			   (int64_t)s->config->startup_timeout_seconds * 1000;
+
+	while (wait_for_truth(s, until_ms)) {
+		if (s->stopping)
+			return true;
+		if (deadlines(s)) {
+			reseed_and_log(
+			    s, (struct reseed_how){ .listening = true, .stamping = true });
+			return true;
+		}
+		if (clock_monotonic_ms() >= until_ms)
+			return give_up("what is overdue cannot be settled", s->error);
+		sweeper_sleep(s, START_RETRY_MS);
+	}
+	return false;
 }
 
 static bool

@@ -84,6 +84,42 @@ def test_a_database_without_the_schema_is_named_and_what_helps(mitrad_factory, p
     database.drop()
 
 
+def stamp(database, text):
+    """Makes the database say that it has that schema, see schema/migrate.h; what it really has stays."""
+    database.execute(f"comment on schema mitrad is '{text}'")
+
+
+@pytest.mark.parametrize("role", ["all", "public", "internal", "sweeper"])
+def test_an_older_schema_ends_the_start_at_once_and_what_helps_is_said(mitrad_factory, database, role):
+    stamp(database, "version 1, functions of-long-ago")
+    mitrad = mitrad_factory("--role", role, start=False, STARTUP_TIMEOUT_SECONDS=600).start(ready=False)
+    assert mitrad.wait_exit() == 1
+    assert any("version 1, older" in text and "run `mitrad migrate`" in text for text in critical(mitrad)), mitrad.log_text()
+
+
+@pytest.mark.parametrize("text", ["version 999, functions of-tomorrow", None], ids=["version", "functions"])
+def test_a_newer_schema_is_served(mitrad_factory, database, make_mitra, text):
+    """Whoever is upgraded first migrates; the others are not yet."""
+    now = database.value("select obj_description('mitrad'::regnamespace, 'pg_namespace')")
+    stamp(database, text or now.partition(",")[0] + ", functions of-tomorrow")
+    mitrad = mitrad_factory()
+    assert mitrad.post("/api/mitra/status/online", token=make_mitra().token).status == 200
+    assert bool(mitrad.messages("functions are another release's")) == (text is None)
+
+
+def test_a_schema_that_gets_older_is_as_if_postgresql_were_away_until_somebody_migrates(mitrad, database, make_mitra):
+    """As after a restored backup."""
+    mitrad.wait_log(" is ready: ")  # all workers; one that is still starting would end the start
+    mitra = make_mitra()
+    now = database.value("select obj_description('mitrad'::regnamespace, 'pg_namespace')")
+    stamp(database, "version 1, functions of-long-ago")
+    database.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()")
+    wait_until(lambda: mitrad.get("/readyz").json["postgres"] == "down", what="the loss to be felt")
+    assert mitrad.post("/api/mitra/status/online", token=mitra.token).json["code"] == "DATABASE_UNAVAILABLE"
+    stamp(database, now)
+    wait_until(lambda: mitrad.post("/api/mitra/status/online", token=mitra.token).status == 200, what="the return")
+
+
 def test_a_port_that_is_taken_is_named(mitrad_factory):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

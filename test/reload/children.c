@@ -45,6 +45,12 @@ migrate_command(const struct config *config)
 	return 1;
 }
 
+const char *
+schema_stamp(void)
+{
+	return "";
+}
+
 int
 mirror_command(const struct config *config, const char *verb)
 {

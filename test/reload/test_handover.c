@@ -10,10 +10,17 @@
 #include <unistd.h>
 
 #include "common/boot.h"
+#include "schema/migrate.h"
 #include "server/handover_text.h"
 #include "server/instance.h"
 
 /* Children are made here, never started. */
+const char *
+schema_stamp(void)
+{
+	return "";
+}
+
 int
 worker_main(const struct boot *boot)
 {

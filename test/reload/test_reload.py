@@ -119,6 +119,18 @@ def test_a_generation_that_does_not_get_ready_leaves_the_old_one_and_the_old_pro
     assert server.instance.get("/readyz").json["postgres"] == "up"
 
 
+def test_a_program_that_needs_a_newer_schema_leaves_everything_as_it_is(reloadable, database):
+    server = reloadable()
+    before = server.children()
+    database.execute("comment on schema mitrad is 'version 1, functions of-long-ago'")
+
+    line = server.reload()
+
+    assert line["severity"] == "ERROR" and "run `mitrad migrate`" in line["message"]
+    wait_until(lambda: server.children() == before, what="the new generation to be gone")
+    assert server.instance.get("/readyz").json["postgres"] == "up"
+
+
 def test_after_a_failed_reload_children_are_replaced_with_the_old_settings(reloadable, database):
     server = reloadable(DATABASE_URL=database.url)
     server.configure(DATABASE_URL=nowhere(), STARTUP_TIMEOUT_SECONDS=1, WORKERS=4)
