@@ -17,6 +17,13 @@ language sql immutable as $$
 	select status in ('active', 'pending_payment')
 $$;
 
+-- The number after it.  Who has come to the end of them, which takes an edit by hand, stays there: the mirror takes an
+-- equal version, so he is shown rightly as long as nobody races, and by every reseed.
+create function mitrad.version_after(version bigint) returns bigint
+language sql immutable as $$
+	select least(version + 1, 9007199254740991)
+$$;
+
 -- Two mitras of one change are locked by id, as everywhere.
 create function mitrad.version_bump(one uuid, other uuid) returns void
 language plpgsql as $$
@@ -24,7 +31,7 @@ begin
 	if one is distinct from other and one is not null and other is not null then
 		perform from public.mitras m where m.id in (one, other) order by m.id for no key update;
 	end if;
-	update public.mitras m set version = m.version + 1 where m.id in (one, other);
+	update public.mitras m set version = mitrad.version_after(m.version) where m.id in (one, other);
 end
 $$;
 
@@ -32,7 +39,7 @@ $$;
 create function mitrad.mitra_changed() returns trigger
 language plpgsql as $$
 begin
-	new.version := greatest(old.version, new.version) + 1;
+	new.version := mitrad.version_after(greatest(old.version, new.version));
 	return new;
 end
 $$;

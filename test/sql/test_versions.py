@@ -1,6 +1,9 @@
 """mitras.version counts every change that the mirror must learn of, whoever makes it."""
 
+import psycopg2
 import pytest
+
+from harness.sources import read
 
 # Each is an edit by hand of one online mitra who has one active session, one ended session and one search; with the
 # number of steps that it must count.  {m}, {active}, {ended}, {search}: ids; {other}: a mitra who never went online.
@@ -132,3 +135,31 @@ def test_concurrent_changes_end_with_the_load_that_belongs_to_the_highest_versio
     assert second["version"] == first["version"] + 1
     state = call("mirror_states", [mitra.id])
     assert (state["version"], state["sessions"]) == (second["version"], 1)
+
+
+LAST = 2**53 - 1
+
+
+@pytest.mark.parametrize("version", [LAST + 1, 2**63 - 1])
+def test_a_version_that_nobody_could_count_on_from_is_refused(database, make_mitra, version):
+    mitra = make_mitra()
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        database.execute("UPDATE mitras SET version = %s WHERE id = %s", version, mitra.id)
+
+
+def test_at_the_last_version_everything_still_works(database, make_mitra, make_session, go_online, version_of):
+    mitra = make_mitra()
+    database.execute("UPDATE mitras SET version = %s WHERE id = %s", LAST, mitra.id)
+    go_online(mitra)
+    make_session(mitra)
+    database.execute("UPDATE mitras SET is_active = false WHERE id = %s", mitra.id)
+    assert version_of(mitra) == LAST
+
+
+def test_versions_that_were_set_too_high_before_there_was_a_limit_are_mended(database, make_mitra, version_of):
+    high, usual = make_mitra(), make_mitra()
+    database.execute("ALTER TABLE mitras DROP CONSTRAINT mitras_version_check")
+    database.execute("UPDATE mitras SET version = %s WHERE id = %s", 2**63 - 1, high.id)
+    before = version_of(usual)
+    database.execute(read("schema/010_versions.sql"))
+    assert (version_of(high), version_of(usual)) == (LAST, before)
