@@ -215,8 +215,11 @@ exchange_set_up(struct exchange *exchange, long left_ms)
 	refused |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	refused |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, left_ms);
 	refused |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
-	if (exchange->request != NULL)
+	if (exchange->request != NULL) {
 		refused |= curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->request);
+		/* libcurl 7.88 sends again, silently, what a kept connection was closed upon: twice done, perhaps. */
+		refused |= curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	}
 	refused |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_arrived);
 	refused |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
 	refused |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_arrived);

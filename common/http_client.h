@@ -3,8 +3,8 @@
  *
  * libcurl's multi interface. Certificates are verified, redirects are not followed, an answer longer than
  * HTTP_ANSWER_MAX is a failure, and every exchange has a deadline, waiting for its turn included.  HTTP_CONCURRENT_MAX are
- * under way at a time, HTTP_WAITING_MAX wait; whatever comes beyond that fails.  Bodies are wiped, for they hold codes
- * and keys.
+ * under way at a time, HTTP_WAITING_MAX wait; whatever comes beyond that fails.  A POST is sent once at most, on a connection of
+ * its own.  Bodies are wiped, for they hold codes and keys.
  */
 #ifndef COMMON_HTTP_CLIENT_H
 #define COMMON_HTTP_CLIENT_H

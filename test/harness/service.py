@@ -46,12 +46,14 @@ class Asked:
 class Service:
     """
     Listens on https://localhost:PORT until stop().  `answer(asked)` returns (status, headers, body); a body that is no
-    text is sent as JSON.  It may wait: every connection has a thread of its own.
+    text is sent as JSON; None closes the connection without an answer.  It may wait: every connection has a thread of its
+    own, and is kept as long as the client likes.
     """
 
     def __init__(self, answer):
         self.answer = answer
         self.asked = []
+        self.connections = set()  # ports of the clients that are connected, or whose requests are under way
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -79,12 +81,27 @@ class Service:
 
 def _handler(service):
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle(self):
+            service.connections.add(self.client_address[1])
+            try:
+                super().handle()
+            except OSError:
+                pass  # the client went away
+            finally:
+                service.connections.discard(self.client_address[1])
+
         def do_POST(self):
             length = int(self.headers.get("Content-Length", 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.command, self.path, headers, self.rfile.read(length).decode())
             service.asked.append(asked)
-            status, more, body = service.answer(asked)
+            answer = service.answer(asked)
+            if answer is None:
+                self.close_connection = True
+                return
+            status, more, body = answer
             text = (body if isinstance(body, str) else json.dumps(body)).encode()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(text)), **more}.items():

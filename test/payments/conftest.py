@@ -15,13 +15,14 @@ from pairing.conftest import Service, impossible
 
 SECRET_KEY = "xnd_development_of_the_suite"
 CALLBACK_TOKEN = "the-callback-token-of-the-suite"
+CUT = "cut"
 WEBHOOK = "/public/payments/xendit/webhook"
 
 
 class Xendit:
     """
     Invoices as api.xendit.co/v2 keeps them.  `fault(asked)` may return an answer in place of the right one, before or, if
-    it is in `lost`, after the request has had its effect.
+    it is in `lost`, after the request has had its effect; CUT: the connection is closed instead.
     """
 
     def __init__(self):
@@ -58,7 +59,8 @@ class Xendit:
             return fault
         with self.lock:
             right = self._right_answer(asked)
-        return self.lost(asked) or right
+        lost = self.lost(asked)
+        return None if lost == CUT else lost or right
 
     def _right_answer(self, asked):
         if asked.method == "POST" and asked.path == "/v2/invoices":

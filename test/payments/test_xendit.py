@@ -10,7 +10,7 @@ from harness.api import problem_of
 from harness.mitrad import CALM
 from harness.wait import holds_for, wait_until
 
-from .conftest import CALLBACK_TOKEN, WEBHOOK, PaidService
+from .conftest import CALLBACK_TOKEN, CUT, WEBHOOK, PaidService
 
 INVOICES = "/v2/invoices"
 
@@ -89,6 +89,17 @@ def test_an_invoice_whose_answer_got_lost_is_not_opened_twice(service, xendit):
     session, payment = service.open_payment(session)
     assert payment["url"] == xendit.of(payment["id"])["invoice_url"]
     assert len(xendit.asked("POST", INVOICES)) == 1
+
+
+def test_a_connection_that_is_cut_after_the_request_makes_no_second_invoice(service, xendit):
+    service.open_payment()  # and its connection is kept
+    xendit.lost = lambda asked: CUT if asked.method == "POST" else None
+    session = service.search()
+    service.instance.wait_log("xendit could not be asked")
+    xendit.lost = lambda asked: None
+    service.ask_now(service.payment(session))
+    service.open_payment(session)
+    assert len(xendit.asked("POST", INVOICES)) == 2, "one for each of the two sessions"
 
 
 @pytest.mark.parametrize(
