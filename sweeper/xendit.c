@@ -133,6 +133,21 @@ is_id(const char *text)
 	       text[strspn(text, characters)] == '\0';
 }
 
+/* What it has against the question: {"error_code":"UNSUPPORTED_CURRENCY",…}.  Nothing but such a word goes into the log. */
+static const char *
+refusal(struct arena *arena, const struct http_answer *answer)
+{
+	const char *error, *code = NULL;
+	const struct json *json = json_parse(arena, answer->body, answer->length, &error);
+
+	if (json != NULL && json->type == JSON_OBJECT)
+		code = text_of(json, "error_code");
+	if (code == NULL || strlen(code) > 60 ||
+	    code[strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")] != '\0')
+		code = "";
+	return arena_printf(arena, "it answered %ld %s", answer->status, code);
+}
+
 static const char *
 xendit_read(struct arena *arena, enum payment_question question, const struct payment_order *order,
     const struct http_answer *answer, struct payment_invoice *invoice)
@@ -145,7 +160,7 @@ xendit_read(struct arena *arena, enum payment_question question, const struct pa
 	if (answer->status == 404 && question == PAYMENT_FIND)
 		return NULL;
 	if (answer->status < 200 || answer->status > 299)
-		return arena_printf(arena, "it answered %ld", answer->status);
+		return refusal(arena, answer);
 	json = json_parse(arena, answer->body, answer->length, &error);
 	if (json == NULL)
 		return error;
