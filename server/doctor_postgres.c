@@ -24,7 +24,8 @@ static void check_pooler(struct doctor *, PGconn *);
 static void check_limits(struct doctor *, PGconn *);
 static void check_clock(struct doctor *, PGconn *);
 static void check_schema(struct doctor *, PGconn *);
-static void check_rights(struct doctor *, PGconn *);
+static bool check_rights(struct doctor *, PGconn *);
+static void check_payments(struct doctor *, PGconn *);
 static PGresult *ask(struct doctor *, PGconn *, const char *subject, const char *sql);
 static int number(const PGresult *, int column);
 
@@ -199,7 +200,8 @@ check_schema(struct doctor *doctor, PGconn *conn)
 	version = schema_stamp_version(stamp);
 	if (strcmp(stamp, schema_stamp()) == 0) {
 		doctor_ok(doctor, "postgres schema", "version %d", version);
-		check_rights(doctor, conn);
+		if (check_rights(doctor, conn))
+			check_payments(doctor, conn);
 	} else if (version == 0) {
 		doctor_fail(
 		    doctor, "postgres schema", "this database has none. Run mitrad migrate.");
@@ -220,7 +222,7 @@ check_schema(struct doctor *doctor, PGconn *conn)
 }
 
 /* Another role than the one that migrated needs to be let in. */
-static void
+static bool
 check_rights(struct doctor *doctor, PGconn *conn)
 {
 	PGresult *result = ask(doctor, conn, "postgres rights",
@@ -229,10 +231,12 @@ check_rights(struct doctor *doctor, PGconn *conn)
 	    " and relname in ('app_config', 'chat_sessions', 'mitra_online_status', 'mitras')"
 	    " and not (has_schema_privilege('mitrad', 'usage')"
 	    "  and has_table_privilege(oid, 'select') and has_table_privilege(oid, 'update'))");
+	bool complete;
 
 	if (!result)
-		return;
-	if (PQgetisnull(result, 0, 0))
+		return false;
+	complete = PQgetisnull(result, 0, 0);
+	if (complete)
 		doctor_ok(doctor, "postgres rights", "%s may use the tables", PQuser(conn));
 	else
 		doctor_fail(doctor, "postgres rights",
@@ -240,6 +244,35 @@ check_rights(struct doctor *doctor, PGconn *conn)
 		    "it "
 		    "the tables, and USAGE on the schema mitrad.",
 		    PQuser(conn), PQgetvalue(result, 0, 0));
+	PQclear(result);
+	return complete;
+}
+
+/* app_config says who collects, the settings how he is reached. */
+static void
+check_payments(struct doctor *doctor, PGconn *conn)
+{
+	const struct config *config = doctor->config;
+	PGresult *result = ask(doctor, conn, "payments",
+	    "select coalesce((select value #>> '{}' from public.app_config"
+	    " where key = 'payment_provider'), 'manual')");
+	const char *provider;
+
+	if (!result)
+		return;
+	provider = PQgetvalue(result, 0, 0);
+	if (strcmp(provider, "xendit") != 0)
+		doctor_ok(doctor, "payments", "payment_provider is %s", provider);
+	else if (config->xendit_secret_key[0] == '\0')
+		doctor_fail(doctor, "payments",
+		    "payment_provider is xendit, but XENDIT_SECRET_KEY is not set, so nobody gets "
+		    "an invoice. Set it, or another payment_provider.");
+	else if (config->xendit_callback_token[0] == '\0')
+		doctor_warn(doctor, "payments",
+		    "XENDIT_CALLBACK_TOKEN is not set, so that Xendit's webhooks are refused and "
+		    "what was paid is found out minutes later, by asking.");
+	else
+		doctor_ok(doctor, "payments", "xendit, with its key and its token");
 	PQclear(result);
 }
 

@@ -270,6 +270,23 @@ def test_postgres_clock_is_compared_with_ours(doctor, database, seconds, verdict
     assert findings.exit == (1 if verdict == "FAIL" else 0)
 
 
+def use_xendit(database):
+    database.execute("""UPDATE app_config SET value = '"xendit"' WHERE key = 'payment_provider'""")
+
+
+def test_a_payment_provider_without_its_key(doctor, database):
+    use_xendit(database)
+    expect_failure(doctor(), "payments", "XENDIT_SECRET_KEY")
+    secrets = {"XENDIT_SECRET_KEY": "xnd_of_the_test", "XENDIT_CALLBACK_TOKEN": "token-of-the-test"}
+    assert doctor(**secrets).of("payments")[0] == "ok"
+
+
+def test_a_payment_provider_whose_webhooks_are_refused(doctor, database):
+    use_xendit(database)
+    verdict, text = doctor(XENDIT_SECRET_KEY="xnd_of_the_test").of("payments")
+    assert verdict == "warn" and "XENDIT_CALLBACK_TOKEN" in text
+
+
 def test_a_role_that_may_not_use_the_tables(doctor, database):
     database.postgres.execute("DROP ROLE IF EXISTS stranger")
     database.postgres.execute("CREATE ROLE stranger LOGIN")
