@@ -9,6 +9,7 @@
  * This pass needs no Valkey; what it could not write to the mirror is reseeded, and events can be fetched.
  */
 #include "common/clock.h"
+#include "common/counters.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "sweeper/sweeper.h"
@@ -27,7 +28,10 @@ deadlines_look_within(struct sweeper *s, int64_t ms)
 		s->deadlines_look_ms = at_ms;
 }
 
-/* Those of the actions that are due. */
+/*
+ * Those of the actions that are due; first what was paid, lest a session be given up with its money at the door.  One that
+ * fails, because somebody holds what it needs, keeps no other from being done.
+ */
 static enum transition_progress
 act_on(struct sweeper *s, const struct rows *due)
 {
@@ -35,23 +39,25 @@ act_on(struct sweeper *s, const struct rows *due)
 		const char *column;
 		enum sweeper_statement statement;
 	} actions[] = {
+		{ "webhooks", SQL_WEBHOOK_PROCESS },
 		{ "lost", SQL_SESSIONS_LOST },
 		{ "settle", SQL_SESSIONS_SETTLE },
 		{ "match", SQL_SESSIONS_MATCH },
-		{ "webhooks", SQL_WEBHOOK_PROCESS },
 	};
 	enum transition_progress progress = TRANSITION_NONE;
+	bool failed = false;
 
-	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++) {
+	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions) && pg_is_up(s->pg); i++) {
 		enum transition_progress one = TRANSITION_NONE;
 
 		if (rows_flag(due, actions[i].column))
 			one = transition(s, actions[i].statement, 0, NULL);
-		if (one == TRANSITION_FAILED)
-			return TRANSITION_FAILED;
+		failed |= one == TRANSITION_FAILED;
 		if (one == TRANSITION_MADE)
 			progress = TRANSITION_MADE;
 	}
+	if (failed || !pg_is_up(s->pg))
+		return TRANSITION_FAILED;
 	if (rows_flag(due, "collect"))
 		payments_ask(s);
 	return progress;
@@ -69,6 +75,7 @@ look(struct sweeper *s)
 		log_warning("[deadlines] failed: %s", s->error);
 		return TRANSITION_FAILED;
 	}
+	gauges.payments_to_refund = (uint64_t)rows_integer(due, "refunds");
 	progress = act_on(s, due);
 	if (progress == TRANSITION_NONE && rows_text(due, "next_ms") != NULL) {
 		int64_t next_ms = rows_integer(due, "next_ms");
@@ -88,5 +95,7 @@ deadlines(struct sweeper *s)
 	for (int round = 0; progress == TRANSITION_MADE && round < ROUNDS_MAX && sweeper_goes_on(s);
 	     round++)
 		progress = look(s);
+	if (progress == TRANSITION_MADE)
+		deadlines_look_within(s, 0);
 	return progress != TRANSITION_FAILED;
 }

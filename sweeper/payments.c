@@ -22,7 +22,9 @@
 #include "sweeper/payment_provider.h"
 #include "sweeper/sweeper.h"
 
-#define ERRANDS_MOST 16 /* what the HTTP client does at a time */
+#define ERRANDS_MOST  16 /* what the HTTP client does at a time */
+#define TAKES_MOST    50 /* of a result whose session somebody holds; then it is asked for anew */
+#define TAKE_AGAIN_MS 100
 
 static const struct payment_provider *const providers[] = { &xendit };
 
@@ -34,13 +36,16 @@ struct errand {
 	struct payment_order order;
 	enum payment_question question;
 	const char *invoice; /* the result; NULL: there is none */
+	int takes;           /* so often has it been tried to store that */
 };
+
+TAILQ_HEAD(errands, errand);
 
 struct payments {
 	struct sweeper *sweeper;
 	struct http_client *http;
 	size_t count; /* errands, over or not */
-	TAILQ_HEAD(, errand) over;
+	struct errands over;
 	bool closing;
 };
 
@@ -217,12 +222,20 @@ payments_ask(struct sweeper *s)
 void
 payments_take(struct sweeper *s)
 {
+	struct payments *payments = s->payments;
+	struct errands busy = TAILQ_HEAD_INITIALIZER(busy);
 	struct errand *errand;
 
-	while ((errand = TAILQ_FIRST(&s->payments->over)) != NULL) {
-		TAILQ_REMOVE(&s->payments->over, errand, entry);
-		(void)transition(
-		    s, SQL_PAYMENT_LEARN, 2, (const char *[]){ errand->order.id, errand->invoice });
-		errand_free(errand);
+	while ((errand = TAILQ_FIRST(&payments->over)) != NULL) {
+		TAILQ_REMOVE(&payments->over, errand, entry);
+		if (transition(s, SQL_PAYMENT_LEARN, 2,
+			(const char *[]){ errand->order.id, errand->invoice }) == TRANSITION_NONE &&
+		    ++errand->takes < TAKES_MOST)
+			TAILQ_INSERT_TAIL(&busy, errand, entry);
+		else
+			errand_free(errand);
 	}
+	if (!TAILQ_EMPTY(&busy))
+		deadlines_look_within(s, TAKE_AGAIN_MS);
+	TAILQ_CONCAT(&payments->over, &busy, entry);
 }

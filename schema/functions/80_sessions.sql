@@ -1,5 +1,6 @@
 -- sessions: how they are shown.
 
+-- A later one of the same session or extension is money that came twice (89_collecting.sql).
 create function mitrad.payment_json(p public.payments) returns json
 language sql stable as $$
 	select json_build_object('id', p.id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
@@ -14,7 +15,8 @@ begin
 			select x.id, x.minutes, x.status, mitrad.iso(x.created_at) as created_at,
 				mitrad.iso(x.responded_at) as responded_at,
 				(select mitrad.payment_json(p) from public.payments p
-					where p.session_id = x.session_id and p.extension_id = x.id) as payment
+					where p.session_id = x.session_id and p.extension_id = x.id
+					order by p.created_at limit 1) as payment
 		) d
 	);
 end
@@ -33,7 +35,7 @@ begin
 				mitrad.session_estimated_wait(c) as estimated_wait_seconds,
 				(select mitrad.payment_json(p) from public.payments p
 					where p.session_id = c.id and p.extension_id is null
-					order by p.created_at desc limit 1) as payment,
+					order by p.created_at limit 1) as payment,
 				(select coalesce(json_agg(mitrad.extension_json(x) order by x.created_at), '[]')
 					from public.session_extensions x where x.session_id = c.id) as extensions
 		) d

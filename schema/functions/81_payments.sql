@@ -100,6 +100,10 @@ begin
 		return next mitrad.outcome_refused(refusal);
 		return;
 	end if;
+	-- Before anything is looked at, so that of two at once only one is recorded.
+	perform from public.chat_sessions s
+	where s.id = (select p.session_id from public.payments p where p.id = payment)
+	for no key update;
 	select * into former from public.payments p where p.id = payment;
 	return query select * from mitrad.session_confirm_payment(payment);
 	select * into latter from public.payments p where p.id = payment;

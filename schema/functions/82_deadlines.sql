@@ -95,10 +95,10 @@ create trigger deadlines_move after insert or update or delete on public.app_con
 update public.chat_sessions c set due_at = null where c.status in ('pending_payment', 'searching', 'active');
 
 -- What there is to do now, and in how many milliseconds there will be more; NULL: nothing is waited for.
--- Each minimum is one look into an index.
+-- Each minimum is one look into an index.  `refunds` is for people: how many payments must be given back.
 create function mitrad.sessions_due(
 	out settle boolean, out lost boolean, out match boolean, out webhooks boolean, out collect boolean,
-	out next_ms bigint)
+	out refunds bigint, out next_ms bigint)
 language plpgsql stable as $$
 begin
 	select d.settle_at <= now(), d.lost_at <= now(), d.match_at <= now(), d.webhook_at <= now(), d.ask_at <= now(),
@@ -113,12 +113,14 @@ begin
 			(select min(w.received_at) from public.payment_webhooks w where w.processed_at is null) as webhook_at,
 			(select min(p.next_ask_at) from public.payments p) as ask_at
 	) d;
+	refunds := (select count(*) from public.payments p where p.status = 'refund_due');
 end
 $$;
 
 -- ---------------------------------------------------------------- settling
 
--- Tells everybody that these sessions are over, as their rows say, and closes what was still open in them.
+-- Tells everybody that these sessions are over, as their rows say, and closes what was still open in them.  What was paid
+-- for a session that never began must be given back.
 -- The caller holds their locks, and emits.
 create function mitrad.sessions_close(ids uuid[]) returns mitrad.event[]
 language plpgsql as $$
@@ -142,9 +144,10 @@ begin
 		where x.session_id = any (ids) and x.status in ('requested', 'pending_payment')
 	), payments as (
 		update public.payments p
-		set status = case when c.end_reason in ('payment_timeout', 'expired') then 'expired' else 'cancelled' end
+		set status = case when p.status = 'paid' then 'refund_due'
+			when c.end_reason in ('payment_timeout', 'expired') then 'expired' else 'cancelled' end
 		from closed c
-		where p.session_id = c.id and p.status = 'pending'
+		where p.session_id = c.id and (p.status = 'pending' or p.status = 'paid' and c.started_at is null)
 	)
 	select coalesce(array_agg((e.user_type, e.user_id, e.type, e.session_id, e.data)::mitrad.event), '{}') into events
 	from (
