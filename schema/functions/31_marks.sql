@@ -19,10 +19,13 @@ begin
 end
 $$;
 
+-- An edit that leaves him online is no arrival.
 create function mitrad.mark_arrival() returns trigger
 language plpgsql as $$
 begin
-	perform mitrad.mark(new.mitra_id, true, true);
+	if tg_op = 'INSERT' or not old.is_online then
+		perform mitrad.mark(new.mitra_id, true, true);
+	end if;
 	return null;
 end
 $$;
