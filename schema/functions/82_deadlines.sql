@@ -203,6 +203,24 @@ language sql as $$
 	cross join lateral (values ('customer', x.customer_id), ('mitra', x.mitra_id)) p (user_type, user_id)
 $$;
 
+-- As many of the sessions, in their order, until they have 10,000 offers together: to close those takes half a second.
+-- All at once might take longer than a statement may, and again every time.
+create function mitrad.sessions_bearable(ids uuid[]) returns uuid[]
+language plpgsql stable as $$
+begin
+	return array(
+		select s.id
+		from (
+			select d.id, d.place, sum(o.offers) over (order by d.place) - o.offers as before
+			from unnest(ids) with ordinality d (id, place)
+			cross join lateral (select count(*) as offers from public.chat_request_notifications n
+				where n.session_id = d.id) o
+		) s
+		where s.before < 10000
+		order by s.place);
+end
+$$;
+
 -- Does what is due, for at most 1,000 sessions a call; no rows: there was nothing.  Sessions first, then their
 -- mitras by id, so several of these at once share the work and never wait for each other in a ring.  What a
 -- request holds locked just now is being decided there; the next call looks again.
@@ -224,6 +242,7 @@ begin
 	if cardinality(due) = 0 then
 		return;
 	end if;
+	due := mitrad.sessions_bearable(due);
 	relieved := array(
 		select m.id from public.mitras m
 		where m.id in (select c.mitra_id from public.chat_sessions c

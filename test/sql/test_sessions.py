@@ -105,6 +105,22 @@ def test_a_call_settles_a_thousand_at_most(database, rows_of):
     assert database.value(left) == 0
 
 
+def test_a_call_closes_some_ten_thousand_offers_and_leaves_the_rest_to_the_next(database, rows_of):
+    """However many searches of however many mitras run out in one moment, no statement runs into its limit of time."""
+    database.execute("INSERT INTO customers (display_name) SELECT 'c' FROM generate_series(1, 4)")
+    database.execute("INSERT INTO mitras (phone, display_name) SELECT n, 'm' FROM generate_series(1, 6000) n")
+    database.execute(
+        "INSERT INTO chat_sessions (customer_id, created_at) SELECT id, now() - interval '1 day' FROM customers")
+    database.execute(
+        "INSERT INTO chat_request_notifications (session_id, mitra_id) SELECT c.id, m.id FROM chat_sessions c, mitras m")
+    left = "SELECT count(*) FROM chat_request_notifications WHERE status = 'sent'"
+    rows_of("sessions_settle")
+    assert database.value(left) == 12000
+    rows_of("sessions_settle")
+    assert database.value(left) == 0
+    assert database.value("SELECT count(*) FROM chat_sessions WHERE status = 'unmatched'") == 4
+
+
 def test_a_customer_has_one_open_session(database, make_session, make_customer):
     customer = make_customer()
     first = make_session(customer=customer, status="searching")
