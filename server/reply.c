@@ -174,6 +174,24 @@ reply_empty(struct request *r, int status)
 	return reply_send(r, status, NULL, "", 0);
 }
 
+outcome
+reply_answer(struct request *r, const struct rows *rows)
+{
+	return reply_json(r, 200, rows_text(rows, "answer"));
+}
+
+outcome
+reply_kept(struct request *r)
+{
+	return reply_json(r, 200, r->answer);
+}
+
+outcome
+reply_created(struct request *r)
+{
+	return reply_json(r, 201, r->answer);
+}
+
 /*
  * Streams.
  */

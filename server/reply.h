@@ -23,6 +23,11 @@ outcome reply_json(struct request *, int status, const char *json);
 outcome reply_text(struct request *, int status, const char *content_type, const char *text);
 outcome reply_empty(struct request *, int status);
 
+/* 200 with the column `answer` of the row: for whoever only reads. */
+rows_fn reply_answer;
+/* r->answer, which an earlier step has kept: 200, or 201 for what was made. */
+step_fn reply_kept, reply_created;
+
 /* What a problem says beyond its row in problems.def. */
 struct problem_more {
 	const char *detail;      /* NULL: the problem's own */

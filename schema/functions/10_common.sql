@@ -52,12 +52,17 @@ language sql stable as $$
 		E'+/=\n', '-_')
 $$;
 
--- What cursor_of() wrote; `at` is NULL for anything else.
+-- What cursor_of() wrote: of a list from the newest on, whose begin has no cursor (NULL).  `at` is NULL for anything else.
 create function mitrad.cursor_read(cursor text, out at timestamptz, out id uuid)
 language plpgsql stable as $$
 declare
 	plain text;
 begin
+	if cursor is null then
+		at := 'infinity';
+		id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+		return;
+	end if;
 	plain := convert_from(decode(rpad(translate(cursor, '-_', '+/'),
 		(length(cursor) + 3) / 4 * 4, '='), 'base64'), 'UTF8');
 	if plain !~ '^-?[0-9]{1,16} [0-9a-f-]{36}$' then

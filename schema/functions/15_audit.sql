@@ -39,17 +39,15 @@ returns mitrad.reply
 language plpgsql stable as $$
 declare
 	refusal text := mitrad.operator_refusal(by, true);
-	after_at timestamptz := 'infinity';
-	after_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+	after_at timestamptz;
+	after_id uuid;
 begin
 	if refusal is not null then
 		return (refusal, null, null)::mitrad.reply;
 	end if;
-	if after_cursor is not null then
-		select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
-		if after_at is null then
-			return mitrad.invalid('cursor', 'is not a cursor of this list');
-		end if;
+	select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
+	if after_at is null then
+		return mitrad.invalid('cursor', 'is not a cursor of this list');
 	end if;
 
 	return mitrad.page_reply('actions', array_agg(f.document), array_agg(f.cursor), page_size)

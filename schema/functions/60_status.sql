@@ -32,22 +32,32 @@ begin
 end
 $$;
 
--- `session` is the token's auth session; one that was revoked may no longer change anything.
-create function mitrad.mitra_go_online(mitra uuid, session uuid) returns mitrad.transition
+-- Locks the mitra.  NULL, or why he may not change his status: `session` is the token's auth session, and one that was revoked
+-- may change nothing any more.
+create function mitrad.status_refusal(mitra uuid, session uuid) returns text
 language plpgsql as $$
 declare
 	is_active boolean;
 begin
 	select m.is_active into is_active from public.mitras m where m.id = mitra for no key update;
 	if not found then
-		return mitrad.refused('UNAUTHENTICATED');
+		return 'UNAUTHENTICATED';
 	end if;
 	-- First, as it says more: a deactivation has revoked the session too.
 	if not is_active then
-		return mitrad.refused('ACCOUNT_INACTIVE');
+		return 'ACCOUNT_INACTIVE';
 	end if;
-	if mitrad.session_is_revoked(session) then
-		return mitrad.refused('UNAUTHENTICATED');
+	return case when mitrad.session_is_revoked(session) then 'UNAUTHENTICATED' end;
+end
+$$;
+
+create function mitrad.mitra_go_online(mitra uuid, session uuid) returns mitrad.transition
+language plpgsql as $$
+declare
+	refusal text := mitrad.status_refusal(mitra, session);
+begin
+	if refusal is not null then
+		return mitrad.refused(refusal);
 	end if;
 
 	insert into public.mitra_online_status as s (mitra_id, is_online, online_since, last_heartbeat_at)
@@ -77,17 +87,10 @@ $$;
 create function mitrad.mitra_go_offline(mitra uuid, session uuid default null) returns mitrad.transition
 language plpgsql as $$
 declare
-	is_active boolean;
+	refusal text := mitrad.status_refusal(mitra, session);
 begin
-	select m.is_active into is_active from public.mitras m where m.id = mitra for no key update;
-	if not found then
-		return mitrad.refused('UNAUTHENTICATED');
-	end if;
-	if not is_active then
-		return mitrad.refused('ACCOUNT_INACTIVE');
-	end if;
-	if mitrad.session_is_revoked(session) then
-		return mitrad.refused('UNAUTHENTICATED');
+	if refusal is not null then
+		return mitrad.refused(refusal);
 	end if;
 	perform mitrad.take_offline(mitra, 'manual');
 	return mitrad.status_reply(mitra);

@@ -133,14 +133,12 @@ create function mitrad.mitra_list(
 returns mitrad.reply
 language plpgsql stable as $$
 declare
-	after_at timestamptz := 'infinity';
-	after_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+	after_at timestamptz;
+	after_id uuid;
 begin
-	if after_cursor is not null then
-		select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
-		if after_at is null then
-			return mitrad.invalid('cursor', 'is not a cursor of this list');
-		end if;
+	select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
+	if after_at is null then
+		return mitrad.invalid('cursor', 'is not a cursor of this list');
 	end if;
 
 	return mitrad.page_reply('mitras', array_agg(f.document), array_agg(f.cursor), page_size)
@@ -164,17 +162,15 @@ create function mitrad.mitra_online_logs(mitra uuid, after_cursor text, page_siz
 returns mitrad.reply
 language plpgsql stable as $$
 declare
-	after_at timestamptz := 'infinity';
-	after_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+	after_at timestamptz;
+	after_id uuid;
 begin
 	if not exists (select from public.mitras m where m.id = mitra) then
 		return ('NOT_FOUND', null, null)::mitrad.reply;
 	end if;
-	if after_cursor is not null then
-		select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
-		if after_at is null then
-			return mitrad.invalid('cursor', 'is not a cursor of this list');
-		end if;
+	select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
+	if after_at is null then
+		return mitrad.invalid('cursor', 'is not a cursor of this list');
 	end if;
 
 	return mitrad.page_reply('logs', array_agg(f.document), array_agg(f.cursor), page_size)

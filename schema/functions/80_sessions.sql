@@ -78,18 +78,16 @@ create function mitrad.session_list(
 returns mitrad.reply
 language plpgsql stable as $$
 declare
-	after_at timestamptz := 'infinity';
-	after_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+	after_at timestamptz;
+	after_id uuid;
 begin
 	if in_status is not null and in_status not in
 		('pending_payment', 'searching', 'active', 'ended', 'cancelled', 'unmatched') then
 		return mitrad.invalid('status', 'is no status of a session');
 	end if;
-	if after_cursor is not null then
-		select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
-		if after_at is null then
-			return mitrad.invalid('cursor', 'is not a cursor of this list');
-		end if;
+	select c.at, c.id into after_at, after_id from mitrad.cursor_read(after_cursor) c;
+	if after_at is null then
+		return mitrad.invalid('cursor', 'is not a cursor of this list');
 	end if;
 
 	return mitrad.page_reply('sessions', array_agg(f.document), array_agg(f.cursor), page_size)

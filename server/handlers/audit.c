@@ -14,8 +14,6 @@
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
 
-static rows_fn actions_read;
-
 static const char *
 actor_asked_for(struct request *r)
 {
@@ -40,11 +38,5 @@ audit_list(struct request *r)
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
 	return db_call(r, SQL_AUDIT_LIST,
-	    ARGS(actor, entity, entity_id, cursor, limit, BY_OPERATOR(r)), actions_read);
-}
-
-static outcome
-actions_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	    ARGS(actor, entity, entity_id, cursor, limit, BY_OPERATOR(r)), reply_answer);
 }

@@ -8,21 +8,13 @@
 #include "server/request.h"
 #include "server/routes.h"
 
-static rows_fn configuration_read;
 static rows_fn configuration_committed;
-static step_fn configuration_published;
 
 /* GET /internal/config */
 outcome
 configuration_get(struct request *r)
 {
-	return db_call(r, SQL_CONFIG_GET, NO_ARGS, configuration_read);
-}
-
-static outcome
-configuration_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_CONFIG_GET, NO_ARGS, reply_answer);
 }
 
 /* PATCH /internal/config {key: value, …}: all of it or nothing. */
@@ -50,11 +42,5 @@ static outcome
 configuration_committed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return config_publish(r, changed_keys(r), configuration_published);
-}
-
-static outcome
-configuration_published(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return config_publish(r, changed_keys(r), reply_kept);
 }

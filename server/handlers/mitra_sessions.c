@@ -8,9 +8,7 @@
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
 
-static rows_fn session_read;
 static rows_fn session_changed;
-static step_fn change_published;
 
 /* GET /api/mitra/sessions?status=&cursor=&limit= */
 outcome
@@ -23,20 +21,14 @@ mitra_sessions_list(struct request *r)
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
 	return db_call(
-	    r, SQL_SESSION_LIST, ARGS(NULL, r->caller.id, status, cursor, limit), session_read);
+	    r, SQL_SESSION_LIST, ARGS(NULL, r->caller.id, status, cursor, limit), reply_answer);
 }
 
 /* GET /api/mitra/sessions/{} */
 outcome
 mitra_sessions_get(struct request *r)
 {
-	return db_call(r, SQL_SESSION_GET, ARGS(r->ids[0], "mitra", r->caller.id), session_read);
-}
-
-static outcome
-session_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_SESSION_GET, ARGS(r->ids[0], "mitra", r->caller.id), reply_answer);
 }
 
 /* POST /api/mitra/sessions/{}/end */
@@ -73,11 +65,5 @@ static outcome
 session_changed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return transition_publish(r, "setCapacity", rows, change_published);
-}
-
-static outcome
-change_published(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return transition_publish(r, "setCapacity", rows, reply_kept);
 }

@@ -8,11 +8,8 @@
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
 
-static rows_fn answer_read;
 static rows_fn mitra_created;
 static rows_fn mitra_changed;
-static step_fn created_mirrored;
-static step_fn changed_mirrored;
 
 /* GET /internal/mitras?q=&online=&active=&cursor=&limit= */
 outcome
@@ -26,14 +23,14 @@ mitras_list(struct request *r)
 
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
-	return db_call(r, SQL_MITRA_LIST, ARGS(q, online, active, cursor, limit), answer_read);
+	return db_call(r, SQL_MITRA_LIST, ARGS(q, online, active, cursor, limit), reply_answer);
 }
 
 /* GET /internal/mitras/{} */
 outcome
 mitras_get(struct request *r)
 {
-	return db_call(r, SQL_MITRA_GET, ARGS(r->ids[0]), answer_read);
+	return db_call(r, SQL_MITRA_GET, ARGS(r->ids[0]), reply_answer);
 }
 
 /* GET /internal/mitras/{}/online-logs?cursor=&limit= */
@@ -45,13 +42,7 @@ mitras_online_logs(struct request *r)
 
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
-	return db_call(r, SQL_MITRA_ONLINE_LOGS, ARGS(r->ids[0], cursor, limit), answer_read);
-}
-
-static outcome
-answer_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_MITRA_ONLINE_LOGS, ARGS(r->ids[0], cursor, limit), reply_answer);
 }
 
 /* POST /internal/mitras */
@@ -67,13 +58,7 @@ static outcome
 mitra_created(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return mirror_write(r, "setActive", rows, created_mirrored);
-}
-
-static outcome
-created_mirrored(struct request *r)
-{
-	return reply_json(r, 201, r->answer);
+	return mirror_write(r, "setActive", rows, reply_created);
 }
 
 /*
@@ -101,11 +86,5 @@ static outcome
 mitra_changed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return transition_publish(r, "setActive", rows, changed_mirrored);
-}
-
-static outcome
-changed_mirrored(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return transition_publish(r, "setActive", rows, reply_kept);
 }

@@ -5,23 +5,15 @@
 #include "server/request.h"
 #include "server/routes.h"
 
-static rows_fn offers_read;
 static rows_fn offer_accepted;
 static rows_fn offer_declined;
-static step_fn acceptance_published;
 static step_fn refusal_published;
 
 /* GET /api/mitra/requests: the open ones, oldest first. */
 outcome
 offers_list(struct request *r)
 {
-	return db_call(r, SQL_REQUEST_LIST, ARGS(r->caller.id), offers_read);
-}
-
-static outcome
-offers_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_REQUEST_LIST, ARGS(r->caller.id), reply_answer);
 }
 
 /*
@@ -39,13 +31,7 @@ static outcome
 offer_accepted(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return transition_publish(r, "setCapacity", rows, acceptance_published);
-}
-
-static outcome
-acceptance_published(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return transition_publish(r, "setCapacity", rows, reply_kept);
 }
 
 /* POST /api/mitra/requests/{session}/decline */

@@ -149,16 +149,8 @@ session_ended(struct request *r, const struct rows *rows)
 }
 
 /* GET /internal/auth/me */
-static rows_fn me_read;
-
 outcome
 operator_me(struct request *r)
 {
-	return db_call(r, SQL_OPERATOR_ME, ARGS(BY_OPERATOR(r)), me_read);
-}
-
-static outcome
-me_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_OPERATOR_ME, ARGS(BY_OPERATOR(r)), reply_answer);
 }

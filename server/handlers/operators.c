@@ -12,7 +12,6 @@
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
 
-static rows_fn answer_read;
 static text_fn operator_hashed;
 static rows_fn operator_created;
 
@@ -25,7 +24,7 @@ operators_list(struct request *r)
 
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
-	return db_call(r, SQL_OPERATOR_LIST, ARGS(cursor, limit, BY_OPERATOR(r)), answer_read);
+	return db_call(r, SQL_OPERATOR_LIST, ARGS(cursor, limit, BY_OPERATOR(r)), reply_answer);
 }
 
 /* PATCH /internal/control-center-users/{} {role?, is_active?} */
@@ -33,13 +32,7 @@ outcome
 operators_update(struct request *r)
 {
 	return db_call(
-	    r, SQL_OPERATOR_UPDATE, ARGS(r->ids[0], body_json(r), BY_OPERATOR(r)), answer_read);
-}
-
-static outcome
-answer_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	    r, SQL_OPERATOR_UPDATE, ARGS(r->ids[0], body_json(r), BY_OPERATOR(r)), reply_answer);
 }
 
 /* Is the member of the body a password that may be set for that address?  What is wrong is noted in the faults. */

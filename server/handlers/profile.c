@@ -41,29 +41,21 @@ customer_made(struct request *r, const struct rows *rows)
 }
 
 /* GET /api/client/auth/me, PATCH /api/client/auth/profile {display_name}, GET /api/mitra/auth/me */
-static rows_fn profile_read;
-
 outcome
 profile_customer(struct request *r)
 {
-	return db_call(r, SQL_CUSTOMER_GET, ARGS(r->caller.id), profile_read);
+	return db_call(r, SQL_CUSTOMER_GET, ARGS(r->caller.id), reply_answer);
 }
 
 outcome
 profile_customer_update(struct request *r)
 {
 	return db_call(
-	    r, SQL_CUSTOMER_UPDATE, ARGS(r->caller.id, body_text(r, "display_name")), profile_read);
+	    r, SQL_CUSTOMER_UPDATE, ARGS(r->caller.id, body_text(r, "display_name")), reply_answer);
 }
 
 outcome
 profile_mitra(struct request *r)
 {
-	return db_call(r, SQL_MITRA_PROFILE, ARGS(r->caller.id), profile_read);
-}
-
-static outcome
-profile_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_MITRA_PROFILE, ARGS(r->caller.id), reply_answer);
 }

@@ -18,11 +18,8 @@
 #define PAGE_DEFAULT "50"
 #define PAGE_MOST    200
 
-static rows_fn session_read;
 static rows_fn session_changed;
 static rows_fn session_made;
-static step_fn change_published;
-static step_fn creation_published;
 
 /*
  * POST /api/client/sessions {duration_minutes}.
@@ -85,20 +82,14 @@ sessions_list(struct request *r)
 	if (request_faults(r) != NULL)
 		return reply_faults(r, PROBLEM_INVALID_REQUEST, request_faults(r));
 	return db_call(
-	    r, SQL_SESSION_LIST, ARGS(r->caller.id, NULL, status, cursor, limit), session_read);
+	    r, SQL_SESSION_LIST, ARGS(r->caller.id, NULL, status, cursor, limit), reply_answer);
 }
 
 /* GET /api/client/sessions/{} */
 outcome
 sessions_get(struct request *r)
 {
-	return db_call(r, SQL_SESSION_GET, ARGS(r->ids[0], "customer", r->caller.id), session_read);
-}
-
-static outcome
-session_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	return db_call(r, SQL_SESSION_GET, ARGS(r->ids[0], "customer", r->caller.id), reply_answer);
 }
 
 /* POST /api/client/sessions/{}/cancel: before the chat has begun. */
@@ -121,26 +112,14 @@ static outcome
 session_changed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return transition_publish(r, "setCapacity", rows, change_published);
-}
-
-static outcome
-change_published(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return transition_publish(r, "setCapacity", rows, reply_kept);
 }
 
 static outcome
 session_made(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return transition_publish(r, "setCapacity", rows, creation_published);
-}
-
-static outcome
-creation_published(struct request *r)
-{
-	return reply_json(r, 201, r->answer);
+	return transition_publish(r, "setCapacity", rows, reply_created);
 }
 
 /*

@@ -14,7 +14,6 @@
  */
 static rows_fn online_committed;
 static rows_fn offline_committed;
-static step_fn status_mirrored;
 
 outcome
 status_online(struct request *r)
@@ -27,7 +26,7 @@ static outcome
 online_committed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return mirror_write(r, "setOnline", rows, status_mirrored);
+	return mirror_write(r, "setOnline", rows, reply_kept);
 }
 
 outcome
@@ -41,13 +40,7 @@ static outcome
 offline_committed(struct request *r, const struct rows *rows)
 {
 	r->answer = request_keep(r, rows_text(rows, "answer"));
-	return mirror_write(r, "setOffline", rows, status_mirrored);
-}
-
-static outcome
-status_mirrored(struct request *r)
-{
-	return reply_json(r, 200, r->answer);
+	return mirror_write(r, "setOffline", rows, reply_kept);
 }
 
 /*
@@ -73,7 +66,6 @@ heartbeat_heard(struct request *r, bool online)
  * the mirror first.
  */
 static text_fn heartbeat_known;
-static rows_fn status_read;
 
 outcome
 status_get(struct request *r)
@@ -85,11 +77,5 @@ static outcome
 heartbeat_known(struct request *r, const char *heartbeat)
 {
 	return db_call(
-	    r, SQL_MITRA_STATUS, ARGS(r->caller.id, request_keep(r, heartbeat)), status_read);
-}
-
-static outcome
-status_read(struct request *r, const struct rows *rows)
-{
-	return reply_json(r, 200, rows_text(rows, "answer"));
+	    r, SQL_MITRA_STATUS, ARGS(r->caller.id, request_keep(r, heartbeat)), reply_answer);
 }
