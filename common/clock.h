@@ -2,7 +2,7 @@
  * clock: the two clocks, and the one way a time is written.
  *
  * Deadlines and durations use the monotonic clock; whatever other machines or people read is wall time, UTC,
- * ISO 8601 with milliseconds (contract: `2026-05-25T10:07:55.123Z`).
+ * ISO 8601 with milliseconds (`2026-05-25T10:07:55.123Z`).
  */
 #ifndef COMMON_CLOCK_H
 #define COMMON_CLOCK_H

@@ -6,7 +6,7 @@
  * (mirror_read.c, mirror_search.c, mirror_index.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
  * while the mirror is complete; so an emptied Valkey is an error, never "nobody is online".
  *
- * Keys besides the contract's:
+ * Keys besides those of the states (docs/architecture.md):
  *   mirror:generation        random, set at the end of a complete reseed
  *   mirror:seed:<token>      exists while a reseed runs; gone, if Valkey was emptied meanwhile
  *   mirror:alive             since when somebody listens to heartbeats without a break (ISO), EX 10

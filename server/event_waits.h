@@ -1,7 +1,7 @@
 /*
  * event_waits: requests that wait for a user's next event (long poll).
  *
- * An event is stored in user_events and published on `user:<type>:<id>` (contract section 2).  Whoever waits is first
+ * An event is stored in user_events and published on `user:<type>:<id>` (docs/architecture.md, Pairing).  Whoever waits is first
  * subscribed to that channel, then the truth is asked once whether something came before, for all new waiters of a moment in
  * one statement; so nothing falls between.  While Valkey is away that statement is repeated every two seconds instead.
  *

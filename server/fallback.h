@@ -1,4 +1,4 @@
-/* fallback: the log lines of reads that PostgreSQL answers because Valkey could not (contract section 1, Log lines). */
+/* fallback: the log lines of reads that PostgreSQL answers because Valkey could not; operators search for them. */
 #ifndef SERVER_FALLBACK_H
 #define SERVER_FALLBACK_H
 

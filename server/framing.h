@@ -5,7 +5,7 @@
  * and more, so that it and a proxy before it may disagree about where one request ends and the next
  * begins.  And its timeouts are per read.  So the bytes of every connection pass this gate first.
  * evhttp gets whole requests only, one at a time, rewritten in normal form; what is not beyond
- * doubt is answered here with a problem (contract section 4) and the connection closed.
+ * doubt is answered here with a problem (docs/api.md) and the connection closed.
  *
  * One gate per evhttp.  The worker need not tell it about replies: it watches what evhttp writes.
  */

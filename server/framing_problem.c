@@ -1,5 +1,5 @@
 /*
- * framing_problem: the problems of framing_refusals.def in the format of contract section 4.  All
+ * framing_problem: the problems of framing_refusals.def as docs/api.md has them.  All
  * texts are ours and need no escaping.
  */
 #include "server/framing_problem.h"

@@ -1,4 +1,4 @@
-/* phone: telephone numbers as people type them, made one (contract section 4: E.164, Indonesian habits normalised). */
+/* phone: telephone numbers as people type them, made one: E.164, Indonesian habits normalised. */
 #ifndef SERVER_PHONE_H
 #define SERVER_PHONE_H
 

@@ -1,5 +1,5 @@
 /*
- * refresh_token: what a device keeps to get new access tokens (contract section 4).
+ * refresh_token: what a device keeps to get new access tokens (docs/api.md).
  *
  * 256 bits as base64url.  Only the SHA-256 of that text is stored: nobody can guess such a token, so no slow hash is needed.
  *

@@ -39,7 +39,7 @@ outcome reply_problem_more(struct request *, enum problem, struct problem_more);
 
 /* RFC 9457. `detail` NULL: the problem's own. */
 outcome reply_problem(struct request *, enum problem, const char *detail);
-/* With the members `errors` (a JSON array) of contract section 4. */
+/* With the member `errors`, a JSON array of {field, detail}. */
 outcome reply_faults(struct request *, enum problem, const char *errors);
 /* The problem by the code that a SQL function names; an unknown one is our mistake: 500. */
 outcome reply_problem_named(struct request *, const char *code, struct problem_more);

@@ -119,7 +119,7 @@ const char *request_query_limit(struct request *, const char *otherwise, int mos
 const char *
 request_query_number(struct request *, const char *name, const char *otherwise, int64_t most);
 
-/* The faults that were found so far, as the JSON array of contract section 4 (`errors`); NULL if there are none. */
+/* The faults that were found so far, as the JSON array `errors` of a problem; NULL if there are none. */
 const char *request_faults(struct request *);
 void request_fault(struct request *, const char *field, const char *detail);
 

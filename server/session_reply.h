@@ -1,6 +1,6 @@
 /*
  * session_reply: the answer of every sign-in, made from the row that a SQL function returns as mitrad.sign_in
- * (contract section 4, Tokens).
+ * (docs/api.md, What is answered).
  */
 #ifndef SERVER_SESSION_REPLY_H
 #define SERVER_SESSION_REPLY_H

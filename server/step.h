@@ -59,7 +59,7 @@ extern const struct pg_statement statements[STATEMENTS];
 /* What a database call needs to be said again, should PostgreSQL have broken a deadlock at its expense. */
 #define STEP_ARGUMENTS_MAX 8
 struct step_call {
-	const char *what; /* the contract's word for it in a log line: "setOnline", "heartbeat" */
+	const char *what; /* the word for it in log lines: "setOnline", "heartbeat" */
 	enum statement statement;
 	int arguments;
 	const char *values[STEP_ARGUMENTS_MAX];
@@ -99,7 +99,7 @@ struct flight *flights_new(struct worker *);
 
 /*
  * Writes the mirror states in the rows, best effort: a failure is logged as "[valkey-mirror] <what>
- * <id> failed: …", and the chain goes on all the same (contract section 5, Writes).
+ * <id> failed: …", and the chain goes on all the same.
  */
 outcome mirror_write(struct request *, const char *what, const struct rows *, step_fn *next);
 

@@ -1,5 +1,5 @@
 /*
- * token: access tokens, HS256 JWTs (contract section 4, Access token).
+ * token: access tokens, HS256 JWTs (docs/api.md, Everywhere).
  */
 #ifndef SERVER_TOKEN_H
 #define SERVER_TOKEN_H

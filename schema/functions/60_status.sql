@@ -11,7 +11,7 @@ language sql immutable as $$
 		case when mirror ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$' then mirror end)
 $$;
 
--- The contract's Status.
+-- What a mitra is told of himself (docs/api.md, status).
 create type mitrad.status as (
 	online boolean, online_since text, last_heartbeat_at text,
 	active_sessions integer, max_sessions integer, heartbeat_interval_seconds integer

@@ -25,7 +25,7 @@ class Response:
 
 
 def problem_of(answer, status, code):
-    """The answer's document, which must be a complete problem+json (RFC 9457, contract section 4) of that code."""
+    """The answer's document, which must be a complete problem+json (RFC 9457, docs/api.md) of that code."""
     assert (answer.status, answer.code) == (status, code), answer
     document = answer.json
     assert {"type", "title", "status", "code", "detail", "request_id"} <= document.keys()

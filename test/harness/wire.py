@@ -100,7 +100,7 @@ class Wire:
 
 
 def problem_of(answer):
-    """The problem of a refusal, after checking all that contract section 4 promises of one."""
+    """The problem of a refusal, after checking all that docs/api.md promises of one."""
     assert answer.headers["content-type"] == "application/problem+json", answer
     problem = json.loads(answer.text)
     assert problem["type"] == "about:blank" and problem["title"] and problem["detail"]

@@ -1,4 +1,4 @@
-"""Who is available: the beacon, the blast's list, reachability and the dashboard (contract sections 4 and 5)."""
+"""Who is available: the beacon, the blast's list, reachability and the dashboard."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

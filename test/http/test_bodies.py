@@ -1,4 +1,4 @@
-"""Bodies: what JSON is taken, what is refused, and that a refused one changes nothing (contract section 4)."""
+"""Bodies: what JSON is taken, what is refused, and that a refused one changes nothing."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""The operators' settings in app_config: checked, kept, and taken up everywhere at once (contract sections 2 to 4)."""
+"""The operators' settings in app_config: checked, kept, and taken up everywhere at once."""
 
 import json
 

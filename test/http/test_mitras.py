@@ -1,4 +1,4 @@
-"""What operators see and change of mitras (contract sections 4 and 5)."""
+"""What operators see and change of mitras."""
 
 import itertools
 import uuid

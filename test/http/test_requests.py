@@ -1,4 +1,4 @@
-"""What holds for every request: paths, methods, queries, request ids and cross-origin access (contract section 4)."""
+"""What holds for every request: paths, methods, queries, request ids and cross-origin access."""
 
 import re
 import uuid

@@ -1,4 +1,4 @@
-"""A mitra goes online and offline, beats, and asks where he stands (contract sections 4 and 5)."""
+"""A mitra goes online and offline, beats, and asks where he stands."""
 
 import re
 import uuid

@@ -1,4 +1,4 @@
-"""Access tokens: what is accepted, and every way to be refused (contract section 4)."""
+"""Access tokens: what is accepted, and every way to be refused."""
 
 import time
 import uuid

@@ -9,7 +9,7 @@ from harness.api import problem_of
 from harness.sources import read
 
 NOBODY = "11111111-2222-4333-8444-555555555555"
-# Contract section 4: all of /internal/ but login, refresh, and the test routes needs an operator's token.
+# All of /internal/ but login, refresh, and the test routes needs an operator's token.
 # An answer without an end; test/events reads it with an operator's token.
 ENDLESS = {"/internal/dashboard/stream"}
 WITHOUT_TOKEN = {("POST", "/internal/auth/login"), ("POST", "/internal/auth/refresh")}

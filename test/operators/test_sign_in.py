@@ -1,4 +1,4 @@
-"""Operators sign in, stay signed in by a cookie, and sign out (contract section 4, Internal listener)."""
+"""Operators sign in, stay signed in by a cookie, and sign out."""
 
 import threading
 import uuid

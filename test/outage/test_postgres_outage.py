@@ -1,4 +1,4 @@
-"""PostgreSQL away: heartbeats and the beacon still answer, the rest says when to come back (contract section 5)."""
+"""PostgreSQL away: heartbeats and the beacon still answer, the rest says when to come back."""
 
 import threading
 

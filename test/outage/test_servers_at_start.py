@@ -1,4 +1,4 @@
-"""The start: what is waited for, what is done without, and what is said when it cannot be (contract sections 1 and 5)."""
+"""The start: what is waited for, what is done without, and what is said when it cannot be."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Valkey away, in every way it can be: the same answers, only from PostgreSQL (contract section 5, "Outage")."""
+"""Valkey away, in every way it can be: the same answers, only from PostgreSQL."""
 
 import os
 import signal
@@ -226,7 +226,7 @@ LINES = [
 ]
 
 
-def test_the_log_says_what_the_contract_promises(start, world_of, proxy):
+def test_the_log_says_what_operators_search_for(start, world_of, proxy):
     mitrad = start()
     mitrad.wait_log(lambda line: line["message"] == "[valkey] subscribed to config:invalidate")
     seed = mitrad.wait_log("[valkey-mirror] seed: ")
@@ -247,7 +247,7 @@ def test_the_log_says_what_the_contract_promises(start, world_of, proxy):
         assert line["severity"] in ("WARNING", "ERROR")
 
 
-def test_the_sweepers_log_says_what_the_contract_promises(mitrad_factory, valkey, proxy, world_of):
+def test_the_sweepers_log_says_what_operators_search_for(mitrad_factory, valkey, proxy, world_of):
     mitrad = mitrad_factory(VALKEY_URL=valkey.url_through(proxy))
     world = world_of(mitrad)
     mitra = world.online_mitra()

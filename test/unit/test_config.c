@@ -1,4 +1,4 @@
-/* What config.h and the contract's settings promise of reading. */
+/* What config.h and docs/settings.md promise of reading. */
 #include "test/unit/unit.h"
 
 #include <sched.h>
@@ -14,7 +14,7 @@ static void check_fault(const char *line, const char *fault);
 static void check_file_fault(const char *file, const char *fault);
 static int count_lines(const char *);
 
-TEST("with nothing but what is required, every default of the contract holds")
+TEST("with nothing but what is required, every default of docs/settings.md holds")
 {
 	struct loaded loaded = loaded_new(
 	    (const char *const[]){ GOOD_DATABASE, GOOD_SECRET, NULL }, NULL);
