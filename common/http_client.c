@@ -213,6 +213,11 @@ exchange_set_up(struct exchange *exchange, long left_ms)
 	if (ca_file[0] != '\0')
 		refused |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
 	refused |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	/*
+	 * libcurl resolves names in threads, and would wait for one at the end of an exchange whose time is up: the event
+	 * loop with it, until the resolver's own limits (7.88, with a name server that does not answer: ten seconds and more).
+	 */
+	refused |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	refused |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, left_ms);
 	refused |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
 	if (exchange->request != NULL) {

@@ -125,9 +125,11 @@ keys_arrived(void *argument, const char *error, const struct http_answer *answer
 	bool replaced = error == NULL && set_replaced(jwks, answer);
 	int64_t now_ms = clock_monotonic_ms();
 
-	if (!replaced)
-		log_warning("[identity] no keys from %s: %s", jwks->url,
-		    error != NULL ? error : "the answer has none");
+	if (error != NULL)
+		log_warning("[identity] no keys from %s: %s", jwks->url, error);
+	else if (!replaced)
+		log_warning("[identity] no keys from %s: it answered %ld, with none", jwks->url,
+		    answer->status);
 	jwks->fetching = false;
 	jwks->waiting = NULL;
 	jwks->fetch_from_ms = now_ms + (replaced ? FETCH_AGAIN_MS : FETCH_FAILED_MS);

@@ -4,11 +4,14 @@ import base64
 import hashlib
 import itertools
 import json
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
 
+from harness import program
 from harness.api import fields_of, problem_of
 from harness.issuer import Issuer, Key
 from harness.mitrad import CALM
@@ -221,6 +224,18 @@ def test_a_new_key_counts_after_a_minute(own_mitrad, own_issuer, until):
     problem_of(sign_in(own_mitrad, own_issuer.token()), 401, "ID_TOKEN_INVALID")
 
 
+@pytest.mark.deadline(120)
+def test_keys_that_have_expired_count_while_their_provider_is_away(own_mitrad, own_issuer, until):
+    own_issuer.cache_control = "max-age=0"
+    assert sign_in(own_mitrad, own_issuer.token(sub=subject())).status == 200
+    own_issuer.status = 500
+    # A set is taken for fresh for a minute, whatever its provider says.
+    until(lambda: sign_in(own_mitrad, own_issuer.token(sub=subject())).status == 200 and own_issuer.fetches == 2, 90)
+    assert sign_in(own_mitrad, own_issuer.token(sub=subject())).status == 200
+    problem_of(sign_in(own_mitrad, own_issuer.token(key=Key("second"))), 503, "PROVIDER_UNAVAILABLE")
+    own_mitrad.wait_log("it answered 500")
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -265,6 +280,27 @@ def test_a_provider_with_a_foreign_certificate_is_not_believed(mitrad_factory, o
     mitrad = mitrad_factory(arrangement=CALM, **{**configured(own_issuer), "HTTPS_CA_FILE": None})
     problem_of(sign_in(mitrad, own_issuer.token()), 503, "PROVIDER_UNAVAILABLE")
     assert own_issuer.fetches == 0
+
+
+def test_a_name_server_that_does_not_answer_holds_up_nobody(mitrad_factory, issuer):
+    """The lookup goes on for long after our deadline; libcurl once waited for it, and the event loop with it."""
+    mitrad = mitrad_factory(
+        arrangement=CALM,
+        **{**configured(issuer), "GOOGLE_JWKS_URL": "https://keys.unanswered.example/"},
+        LD_PRELOAD=os.path.join(program.build(), "test", "accounts", "slow_names.so"),
+        ASAN_OPTIONS=program.environment()["ASAN_OPTIONS"] + ":verify_asan_link_order=0",
+    )
+    workers, began = mitrad.children()["worker"], time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        signing_in = pool.submit(sign_in, mitrad, issuer.token())
+        while not signing_in.done():
+            assert mitrad.get("/livez", timeout=10).status == 200
+            time.sleep(0.05)
+    problem_of(signing_in.result(), 503, "PROVIDER_UNAVAILABLE")
+    mitrad.wait_log("Resolving timed out")
+    assert time.monotonic() - began < 30
+    assert mitrad.get("/livez", timeout=10).status == 200
+    assert mitrad.children()["worker"] == workers
 
 
 # Anonymous customers, and two ways in
