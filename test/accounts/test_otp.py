@@ -213,6 +213,37 @@ def test_brute_force_gets_five_guesses_however_many_come_at_once(database, ask):
     assert database.value("SELECT attempts FROM otp_requests WHERE id = %s", code.id) == 5
 
 
+def test_without_valkey_brute_force_gets_no_further(mitrad_factory, valkey_factory, settings):
+    """Limits by address stand in for each worker; those by phone and by code are the truth's."""
+    valkey = valkey_factory()
+    mitrad = mitrad_factory(**{**settings, "VALKEY_URL": valkey.url})
+    path, phone = DOORS["customer"] + "/request", new_phone()
+    valkey.stop()
+    with ThreadPoolExecutor(10) as pool:
+        asked = list(pool.map(lambda _: mitrad.post(path, json={"phone": phone}), range(10)))
+        assert sorted(answer.status for answer in asked) == [202] + [429] * 9
+        code = Code(mitrad, next(answer for answer in asked if answer.status == 202), "customer")
+        right = int(code.code)
+        guesses = [f"{guess % 1000000:06}" for guess in range(right + 1, right + 31)]
+        codes = [answer.code for answer in pool.map(code.verify, guesses)]
+    assert codes.count("CODE_MISMATCH") == 5 and codes.count("ATTEMPTS_EXCEEDED") == 25
+
+
+def test_a_deactivation_at_the_same_moment_wins_over_a_sign_in(mitrad, database, make_mitra, operator_token, ask):
+    """Whichever comes first, nobody is left signed in."""
+    for _ in range(10):
+        mitra = make_mitra()
+        code = ask(mitra.phone, "mitra")
+        right, path = code.code, f"/internal/mitras/{mitra.id}"
+        with ThreadPoolExecutor(2) as pool:
+            signing_in = pool.submit(code.verify, right)
+            deactivated = pool.submit(mitrad.internal.patch, path, token=operator_token, json={"is_active": False})
+        assert deactivated.result().status == 200
+        assert signing_in.result().code in (None, "ACCOUNT_INACTIVE"), signing_in.result()
+        alive = "SELECT count(*) FROM auth_sessions WHERE user_id = %s AND revoked_at IS NULL"
+        assert database.value(alive, mitra.id) == 0
+
+
 def test_of_two_verifies_at_once_one_wins(database, ask):
     for _ in range(5):
         code = ask()
@@ -299,6 +330,19 @@ def test_an_unknown_phone_takes_the_same_way_and_gets_no_message(mitrad, databas
     ask(make_mitra().phone, "mitra").code
     assert [line for line in mitrad.messages("[otp]") if unknown in line] == []
     assert [line for line in mitrad.messages("[otp]") if known in line] != []
+
+
+def test_an_unknown_phone_takes_as_long(mitrad, make_mitra):
+    def fastest(phones):
+        answers = [mitrad.post(DOORS["mitra"] + "/request", json={"phone": phone}) for phone in phones]
+        assert {answer.status for answer in answers} == {202}
+        ids = {answer.headers["x-request-id"] for answer in answers}
+        mitrad.wait_log(lambda line: line.get("request_id") == answers[-1].headers["x-request-id"] and "duration_us" in line)
+        lines = [line for line in mitrad.log_lines() if line.get("request_id") in ids and "duration_us" in line]
+        return min(line["duration_us"] for line in lines)
+
+    known, unknown = fastest([make_mitra().phone for _ in range(30)]), fastest([new_phone() for _ in range(30)])
+    assert 0.4 < known / unknown < 2.5, (known, unknown)
 
 
 def test_nobody_behind_a_phone_looks_like_a_wrong_code(mitrad):

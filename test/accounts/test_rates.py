@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from harness import tokens
 from harness.api import problem_of
 from harness.mitrad import CALM
 
@@ -29,7 +30,11 @@ def limited(mitrad_factory, database, valkey, until):
         return another(limits.get("rate_anonymous_per_minute", 777))
 
     def another(expected):
-        mitrad = mitrad_factory(arrangement=CALM, WORKERS=1, OTP_SENDER="log", TRUSTED_PROXIES=PROXIES)
+        mitrad = mitrad_factory(
+            arrangement=CALM,
+            **{"WORKERS": 1, "OTP_SENDER": "log", "TRUSTED_PROXIES": PROXIES},
+            **{"GOOGLE_CLIENT_IDS": "an-app", "APPLE_CLIENT_IDS": "an-app"},
+        )
         stranger = (f"192.0.2.{number}" for number in itertools.count(1))
         until(lambda: standing(come(mitrad, next(stranger)))[1] == expected, what="the limits to be known")
         return mitrad
@@ -39,7 +44,10 @@ def limited(mitrad_factory, database, valkey, until):
 
 
 def come(mitrad, address="198.51.100.1", path=ANONYMOUS, body=None):
-    return mitrad.post(path, json=body or {}, headers={"X-Forwarded-For": address})
+    api = mitrad.internal if path.startswith("/internal/") else mitrad.public
+    # Of the routes here, only the operators' logout wants a token; some others refuse an operator's.
+    token = tokens.mint("operator") if path == "/internal/auth/logout" else None
+    return api.post(path, json=body or {}, token=token, headers={"X-Forwarded-For": address})
 
 
 def standing(answer):
@@ -79,6 +87,14 @@ def no_token():
     return {"refresh_token": "unknown"}
 
 
+def no_identity():
+    return {"id_token": "unknown", "nonce": "unknown"}
+
+
+def no_operator():
+    return {"email": "nobody@example.com", "password": "unknown"}
+
+
 @pytest.mark.parametrize(
     "path, body, key",
     [
@@ -89,6 +105,11 @@ def no_token():
         ("/api/mitra/auth/otp/request", new_phone, "rate_otp_request_per_minute"),
         ("/api/client/auth/otp/verify", no_code, "rate_otp_verify_per_minute"),
         ("/api/mitra/auth/otp/verify", no_code, "rate_otp_verify_per_minute"),
+        ("/api/shared/auth/google", no_identity, "rate_identity_per_minute"),
+        ("/api/shared/auth/apple", no_identity, "rate_identity_per_minute"),
+        ("/internal/auth/login", no_operator, "rate_login_per_minute"),
+        ("/internal/auth/refresh", dict, "rate_refresh_per_minute"),
+        ("/internal/auth/logout", dict, "rate_refresh_per_minute"),
     ],
 )
 def test_every_way_to_sign_in_has_a_limit(limited, path, body, key):

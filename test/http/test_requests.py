@@ -239,3 +239,12 @@ def test_without_cc_origin_no_page_is_allowed(mitrad_factory, origins, operator_
     ):
         assert answer.status in (200, 204)
         assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_a_mistake_of_ours_is_logged_and_says_nothing_of_the_database(mitrad, database, make_customer):
+    database.execute("ALTER FUNCTION mitrad.customer_update(uuid, text) RENAME TO gone")
+    answer = mitrad.patch("/api/client/auth/profile", token=make_customer().token, json={"display_name": "X"})
+    problem_of(answer, 500, "INTERNAL_ERROR")
+    assert "customer_update" not in answer.text
+    line = mitrad.wait_log(lambda line: line.get("request_id") == answer.headers["x-request-id"] and "sqlstate" in line)
+    assert line["severity"] == "ERROR" and "CUSTOMER_UPDATE" in line["message"]
