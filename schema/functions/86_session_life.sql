@@ -38,27 +38,30 @@ begin
 end
 $$;
 
--- Ends a session for one of its parties or an operator, who becomes the end's reason.  What is active is ended;
--- what has not begun, cancelled.  `only_before`: a cancel, which must not end a chat under way; `only_active`: the
--- reverse.  Repeating it answers as the first time.
+-- Ends a session for one of its parties or an operator, who becomes the end's reason.  What has begun is ended; what has
+-- not, cancelled.  `only_search`: a cancel, which must not end a chat under way; `only_begun`: the reverse.  Both end
+-- the search for another mitra.  Repeating it answers as the first time.
 create function mitrad.session_stop(
-	session uuid, by_type text, by_id uuid, auth_session uuid, only_before boolean, only_active boolean)
+	session uuid, by_type text, by_id uuid, auth_session uuid, only_search boolean, only_begun boolean)
 returns setof mitrad.outcome
 language plpgsql as $$
 declare
 	c public.chat_sessions;
+	begun boolean;
 	held uuid[];
 	events mitrad.event[] := '{}';
 begin
 	select * into c from public.chat_sessions s where s.id = session for no key update;
+	begun := c.status in ('active', 'ended') or c.started_at is not null;
 	if mitrad.session_is_revoked(auth_session) then
 		return next mitrad.outcome_refused('UNAUTHENTICATED');
 		return;
 	elsif c.id is null or not mitrad.session_is_of(c, by_type, by_id) then
 		return next mitrad.outcome_refused('NOT_FOUND');
 		return;
-	elsif only_before and c.status not in ('pending_payment', 'searching', 'cancelled')
-		or only_active and c.status not in ('active', 'ended')
+	elsif only_search and c.status = 'active'
+		or only_search and c.status = 'ended' and (c.mitra_id is not null or c.end_reason <> by_type)
+		or only_begun and not begun
 		or c.status = 'unmatched' then
 		return next mitrad.outcome_refused('WRONG_SESSION_STATUS');
 		return;
@@ -66,7 +69,7 @@ begin
 	held := case when mitrad.is_load(c.status) and c.mitra_id is not null then array[c.mitra_id] else '{}' end;
 	if c.status in ('pending_payment', 'searching', 'active') then
 		update public.chat_sessions s
-		set status = case when c.status = 'active' then 'ended' else 'cancelled' end, end_reason = by_type, ended_at = now()
+		set status = case when begun then 'ended' else 'cancelled' end, end_reason = by_type, ended_at = now()
 		where s.id = session;
 		events := mitrad.sessions_close(array[session]);
 	end if;

@@ -86,6 +86,20 @@ def test_an_orphan_goes_ahead_of_the_queue(service):
     assert service.requests(newcomer) == [orphan["id"], older["id"]]
 
 
+@pytest.mark.parametrize("give_up", ["end", "cancel"])
+def test_who_is_searched_another_mitra_for_may_give_up_and_the_chat_is_ended(service, nothing_impossible, give_up):
+    service.configure(orphan_grace_seconds=0)
+    mitra, session = service.pair()
+    deactivate(service, mitra)
+    wait_until(lambda: service.status(session) == "searching", what="the search for another mitra")
+    ended = service.of_customer(session, give_up)
+    assert ended.status == 200, ended
+    assert (ended.json["status"], ended.json["end_reason"]) == ("ended", "customer"), "a part of it took place"
+    assert service.of_customer(session, give_up).json == ended.json, "repeating it changes nothing"
+    assert service.events(session["customer"])[-1] == "session_ended"
+    nothing_impossible()
+
+
 def test_an_orphan_whom_nobody_takes_is_ended(service, nothing_impossible):
     service.configure(orphan_grace_seconds=0)
     mitra, session = service.pair()
