@@ -76,23 +76,26 @@ begin
 		end if;
 	end loop;
 
-	perform mitrad.sessions_postpone(considered, cardinality(newcomers) > 0, cardinality(available) > 0);
+	perform mitrad.sessions_postpone(considered, cardinality(newcomers) > 0, cardinality(available));
 	return query select * from mitrad.outcome_of(null, '{}', events);
 end
 $$;
 
 -- The waiting sessions that were not considered: those whose wave is due, and if somebody came who has not seen them,
--- all.  While nobody is available at all, there is nothing to look for every second; who comes leaves a mark.
-create function mitrad.sessions_postpone(considered uuid[], newcomers boolean, crowded boolean) returns void
+-- all.  While nobody is available at all, there is nothing to look for every second; who comes leaves a mark.  A session
+-- that as many have seen as are available lacks nobody's room, and keeps no new one from being offered at once.
+create function mitrad.sessions_postpone(considered uuid[], newcomers boolean, available integer) returns void
 language sql as $$
 	update public.chat_sessions c
-	set starved = crowded,
-		next_wave_at = now() + case when crowded then interval '1 second'
+	set starved = s.seen < available,
+		next_wave_at = now() + case when available > 0 then interval '1 second'
 			else mitrad.config_seconds('blast_wave_seconds') end
 	from (
-		select s.id from public.chat_sessions s
-		where s.status = 'searching' and (s.next_wave_at <= now() or newcomers) and s.id <> all (considered)
-		for no key update skip locked
+		select w.id, (select count(*) from public.chat_request_notifications n
+			where n.session_id = w.id and n.round = w.search_round) as seen
+		from public.chat_sessions w
+		where w.status = 'searching' and (w.next_wave_at <= now() or newcomers) and w.id <> all (considered)
+		for no key update of w skip locked
 	) s
 	where c.id = s.id
 $$;

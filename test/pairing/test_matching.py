@@ -105,6 +105,23 @@ def test_who_gets_a_free_slot_is_offered_who_waits(service, nothing_impossible):
     nothing_impossible()
 
 
+def test_who_has_seen_all_that_waits_keeps_no_new_session_from_being_offered_at_once(service, nothing_impossible):
+    service.configure(offers_per_mitra_max=20)
+    mitra, ending = service.pair()
+    mitras = [mitra, service.mitra(), service.mitra()]
+    waiting = service.search()
+    assert service.of_mitra(mitra, ending, "end").status == 200
+    nobody_marked = "SELECT count(*) = 0 FROM matching_marks WHERE offers_at IS NOT NULL"
+    wait_until(lambda: service.database.value(nobody_marked), what="the matcher to have looked at him")
+    session = service.search()
+    offers = "SELECT mitra_id FROM chat_request_notifications WHERE session_id = %s AND created_at <= %s"
+    answered = service.database.value("SELECT max(at) FROM user_events WHERE session_id = %s", session["id"])
+    for one in (waiting, session):
+        offered = service.database.rows(offers, one["id"], answered)
+        assert {offer["mitra_id"] for offer in offered} == {mitra.id for mitra in mitras}
+    nothing_impossible()
+
+
 def test_an_accept_at_the_limit_is_refused_and_the_offer_stays(service, nothing_impossible):
     service.configure(max_customers_per_mitra=1)
     mitra = service.mitra()
