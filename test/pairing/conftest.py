@@ -152,6 +152,11 @@ class Service:
 
     # The truth
 
+    def impossible(self):
+        """What is wrong with it just now: {what: ids}.  In no moment there may be anything."""
+        found = {what: self.database.rows(sql) for what, sql in IMPOSSIBLE.items()}
+        return {what: rows for what, rows in found.items() if rows}
+
     def row(self, session):
         return self.database.one("SELECT * FROM chat_sessions WHERE id = %s", session["id"])
 

@@ -1,39 +1,38 @@
 """Of many who accept at once, as many win as may: with several processes, and two instances."""
 
 import os
+import random
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.wait import wait_until
+from harness.at_once import Ask, ask_at_once
 
 ROUNDS = int(os.environ.get("PAIRING_ROUNDS", "20"))
+MITRAS = 200
 
 
 @pytest.mark.deadline(1200)
-def test_of_200_mitras_who_accept_one_session_exactly_one_wins(two_instances, nothing_impossible):
+def test_of_200_mitras_who_accept_one_session_exactly_one_wins(two_instances, database, nothing_impossible):
     service = two_instances
     service.configure(max_customers_per_mitra=100)
-    mitras = service.crowd(200)
-    tokens = [mitra.token for mitra in mitras]
-    with ThreadPoolExecutor(40) as pool:
-        for _ in range(ROUNDS):
-            session = service.search()
-            path = f"/api/mitra/requests/{session['id']}/accept"
-            instances = [service.instance for _ in tokens]
-            answers = list(pool.map(lambda instance, token: instance.post(path, token=token), instances, tokens))
-            assert Counter((answer.status, answer.code) for answer in answers) == {
-                (200, None): 1,
-                (409, "REQUEST_TAKEN"): 199,
-            }
-            winner = mitras[[answer.status for answer in answers].index(200)]
-            assert service.row(session)["mitra_id"] == winner.id
-            told = service.database.rows(
-                """SELECT user_id, type, data FROM user_events
-                   WHERE session_id = %s AND type = 'request_closed'""", session["id"])
-            assert {event["user_id"] for event in told} == {mitra.id for mitra in mitras} - {winner.id}
-            assert all(event["data"] == {"reason": "taken"} for event in told)
+    mitras = service.crowd(MITRAS)
+    tokens = {mitra.id: mitra.token for mitra in mitras}
+    for _ in range(ROUNDS):
+        session = service.search()
+        path = f"/api/mitra/requests/{session['id']}/accept"
+        random.shuffle(mitras)
+        answers = ask_at_once([Ask(service.instance.public, "POST", path, tokens[mitra.id]) for mitra in mitras])
+        assert Counter((answer.status, answer.code) for answer in answers) == {
+            (200, None): 1,
+            (409, "REQUEST_TAKEN"): MITRAS - 1,
+        }
+        winner = mitras[[answer.status for answer in answers].index(200)]
+        assert service.row(session)["mitra_id"] == winner.id
+        told = database.rows(
+            "SELECT user_id, data FROM user_events WHERE session_id = %s AND type = 'request_closed'", session["id"])
+        assert sorted(event["user_id"] for event in told) == sorted(tokens.keys() - {winner.id})
+        assert all(event["data"] == {"reason": "taken"} for event in told)
     nothing_impossible()
 
 
@@ -62,33 +61,38 @@ def test_a_deactivation_at_the_same_moment_as_an_accept_leaves_nobody_with_a_dea
 @pytest.mark.deadline(600)
 def test_10_mitras_never_have_more_than_3_of_50_sessions(two_instances, database, nothing_impossible):
     service = two_instances
-    mitras = service.crowd(10)
-    customers = [service.customer() for _ in range(50)]
-    load = """SELECT max(n) FROM (SELECT count(*) AS n FROM chat_sessions
-        WHERE status IN ('active', 'pending_payment') AND mitra_id IS NOT NULL GROUP BY mitra_id) l"""
-    seen = Counter()
+    service.configure(offers_per_mitra_max=50, blast_timeout_seconds=600)
+    mitras = {mitra.id: mitra for mitra in service.crowd(10)}
+    made = ask_at_once([
+        Ask(service.instance.public, "POST", "/api/client/sessions", service.customer().token, {"duration_minutes": 30})
+        for _ in range(50)])
+    assert {answer.status for answer in made} == {201}
 
-    def take_everything(mitra):
-        answers = []
-        for session in service.requests(mitra):
-            answers.append(service.accept(mitra, {"id": session}))
-        return answers
+    def accept_everything():
+        """Every open offer to everybody, in one moment; how often each was answered what."""
+        offers = database.rows("SELECT session_id, mitra_id FROM chat_request_notifications WHERE status = 'sent'")
+        random.shuffle(offers)
+        answers = ask_at_once([
+            Ask(service.instance.public, "POST", f"/api/mitra/requests/{offer['session_id']}/accept",
+                mitras[offer["mitra_id"]].token) for offer in offers])
+        return Counter((answer.status, answer.code) for answer in answers)
 
-    with ThreadPoolExecutor(30) as pool:
-        created = list(pool.map(service.create, customers))
-        assert all(answer.status == 201 for answer in created)
-        while database.value("SELECT count(*) FROM chat_sessions WHERE status = 'active'") < 30:
-            for answers in pool.map(take_everything, mitras * 3):
-                seen.update((answer.status, answer.code) for answer in answers)
-            assert (database.value(load) or 0) <= 3
-    assert seen[(200, None)] >= 30
-    assert set(seen) <= {(200, None), (409, "REQUEST_TAKEN"), (409, "REQUEST_CLOSED"), (409, "AT_CAPACITY")}
-    assert database.value("SELECT count(*) FROM chat_sessions WHERE status = 'active'") == 30
+    def loads():
+        return {row["mitra_id"]: row["n"] for row in database.rows(
+            "SELECT mitra_id, count(*) AS n FROM chat_sessions WHERE status = 'active' GROUP BY mitra_id")}
+
+    seen = accept_everything()
+    assert seen.total() == 500
+    assert seen[(200, None)] == 30 and set(seen) <= {(200, None), (409, "REQUEST_TAKEN"), (409, "AT_CAPACITY")}
+    assert loads() == {id: 3 for id in mitras}
     nothing_impossible()
 
-    # Whoever gets a free slot is offered the oldest of those who wait.
-    oldest = database.value("SELECT id FROM chat_sessions WHERE status = 'searching' ORDER BY created_at LIMIT 1")
-    freed = mitras[0]
-    one = database.value("SELECT id FROM chat_sessions WHERE mitra_id = %s AND status = 'active' LIMIT 1", freed.id)
-    assert service.of_mitra(freed, {"id": one}, "end").status == 200
-    wait_until(lambda: oldest in service.requests(freed), what="the oldest to be offered")
+    # Ten of them end, anybody's; their mitras take ten of those who still wait.
+    active = database.rows("SELECT id, mitra_id FROM chat_sessions WHERE status = 'active' ORDER BY random() LIMIT 10")
+    ended = ask_at_once([
+        Ask(service.instance.public, "POST", f"/api/mitra/sessions/{session['id']}/end", mitras[session["mitra_id"]].token)
+        for session in active])
+    assert {answer.status for answer in ended} == {200}
+    assert accept_everything()[(200, None)] == 10
+    assert loads() == {id: 3 for id in mitras}
+    nothing_impossible()
