@@ -175,6 +175,29 @@ resume_due(evutil_socket_t fd, short what, void *argument)
 	evconnlistener_enable(argument);
 }
 
+/*
+ * Accepts all who have connected.  The kernel resets everybody who is in the queue of a socket that is closed, so nothing else
+ * may run between this and the close: it takes an event base of its own.
+ */
+static void
+accept_last(struct framing *framing, evutil_socket_t fd)
+{
+	struct event_base *base = event_base_new();
+	struct evconnlistener *listener;
+	struct evhttp_bound_socket *bound;
+
+	if (base == NULL) /* out of descriptors */
+		return;
+	listener = evconnlistener_new(base, NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	bound = listener != NULL ? evhttp_bind_listener(framing->http, listener) : NULL;
+	if (bound == NULL)
+		fatal("out of memory");
+	evconnlistener_set_error_cb(listener, accept_failed);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	evhttp_del_accept_socket(framing->http, bound);
+	event_base_free(base);
+}
+
 static void
 stop_listening(struct framing *framing)
 {
@@ -183,6 +206,7 @@ stop_listening(struct framing *framing)
 	while ((listener = LIST_FIRST(&framing->listeners)) != NULL) {
 		LIST_REMOVE(listener, entry);
 		event_free(listener->resume);
+		accept_last(framing, evconnlistener_get_fd(listener->listener));
 		evhttp_del_accept_socket(framing->http, listener->bound);
 		free(listener);
 	}

@@ -53,7 +53,7 @@ struct framing *framing_new(struct event_base *, struct evhttp *, const struct f
 void framing_listen(struct framing *, int fd);
 
 /*
- * Stops accepting, and lets the clients go: each next answer says `Connection: close`, and who asks
+ * Accepts who has connected already and nobody after him, and lets the clients go: each next answer says `Connection: close`, and who asks
  * nothing for drain_ms is hung up on.  Not at once, since a request may be on its way to us, and
  * would be lost.
  */

@@ -81,7 +81,8 @@ connection_new(struct framing *framing)
 	c->inner = inner_new(c);
 	event_assign(&c->io, framing->base, -1, EV_READ, readable, c);
 	event_assign(&c->deadline, framing->base, -1, 0, deadline_passed, c);
-	event_add(&c->deadline, framing->deadlines.idle);
+	event_add(
+	    &c->deadline, framing->draining ? framing->deadlines.drain : framing->deadlines.idle);
 	TAILQ_INSERT_TAIL(&framing->connections, c, entry);
 	framing->arriving = c;
 	event_active(framing->flush, EV_WRITE, 0);

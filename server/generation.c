@@ -216,9 +216,10 @@ generation_stop(struct generation *generation, const struct listeners *kept, int
 		return;
 	generation->state = GENERATION_STOPPING;
 	generation->kill_at_ms = now_ms + (int64_t)generation->config.shutdown_grace_seconds * 1000;
+	/* Before they hear of it: the last to close a socket must be who accepts from it. */
+	listeners_close(&generation->listeners, kept);
 	for (size_t i = 0; i < generation->count; i++)
 		child_signal(&generation->children[i], SIGTERM);
-	listeners_close(&generation->listeners, kept);
 }
 
 void

@@ -1,7 +1,7 @@
 /*
  * worker: a process's life, in this order: connect, listen, report ready, serve, and at TERM drain.
  *
- * Draining: probes say so first, nothing new is accepted, idle connections are closed, answers bear
+ * Draining: probes say so first, nobody is accepted who has not connected yet, idle connections are closed, answers bear
  * `Connection: close`, and when the last connection is gone, or the grace is nearly over, the process
  * ends.  Who still waits for a server then is answered 503.  Only then is evhttp freed: it must not be
  * while requests are pending.
