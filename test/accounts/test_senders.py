@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import itertools
+import os
 import threading
 import time
 import uuid
@@ -13,10 +14,12 @@ from harness import program
 from harness.api import problem_of
 from harness.mitrad import CALM
 from harness.service import Service
+from harness.wait import wait_until
 
 SECRET = "the-webhook-secret-of-the-suite"
 MERCHANT, GATEWAY = "the-merchant-key-of-the-suite", "the-gateway-key-of-the-suite"
 DOORS = {"customer": "/api/client/auth/otp", "mitra": "/api/mitra/auth/otp"}
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _numbers = itertools.count(1)
 
 
@@ -163,6 +166,30 @@ def test_a_webhook_that_is_away_fails_in_the_log_only(mitrad_factory, service):
     service.stop = lambda: None
     request(mitrad, new_phone())
     mitrad.wait_log("a code was not sent by webhook")
+
+
+def bytes_read(pid):
+    with open(f"/proc/{pid}/io", encoding="ascii") as counts:
+        return next(int(line.split()[1]) for line in counts if line.startswith("rchar"))
+
+
+def test_the_systems_certificates_are_not_read_for_every_connection(mitrad_factory, service):
+    """Reading all of them takes as long as hundreds of heartbeats, and is done in the event loop."""
+    if not os.path.exists(SYSTEM_CERTIFICATES):
+        pytest.skip("this system has no certificates")
+    mitrad = mitrad_factory(
+        arrangement=CALM,
+        **{"WORKERS": 1, "OTP_SENDER": "webhook", "OTP_WEBHOOK_URL": service.url, "OTP_WEBHOOK_SECRET": SECRET},
+    )
+    (worker,) = mitrad.children()["worker"]
+    request(mitrad, new_phone())
+    mitrad.wait_log("a code was not sent by webhook")
+    before = bytes_read(worker)
+    for _ in range(3):
+        request(mitrad, new_phone())
+    wait_until(lambda: len(mitrad.messages("a code was not sent by webhook")) == 4, what="the others to fail too")
+    assert bytes_read(worker) - before < os.path.getsize(SYSTEM_CERTIFICATES)
+    assert service.asked == []
 
 
 # Fazpass
