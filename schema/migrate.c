@@ -149,9 +149,9 @@ migrations_apply(PGconn *conn)
 /* ---------------------------------------------------------------- functions */
 
 /*
- * The lock comes first and takes the tables in the order in which every transaction does; dropping the
- * triggers would take the same locks in an order of its own, and meet the server's transactions in a
- * deadlock.
+ * The locks come first, those of the tables whose triggers are dropped: behind them nobody is in the midst of anything.
+ * The transactions under way take them in many orders, toggles that of the mitras first, and toggles are what there
+ * is most of.  Whoever has one and waits for the next lets the runner's time run out, and it tries again.
  */
 static bool
 functions_run(PGconn *conn, const void *argument, char sqlstate[RUNNER_SQLSTATE_SIZE])
@@ -159,8 +159,9 @@ functions_run(PGconn *conn, const void *argument, char sqlstate[RUNNER_SQLSTATE_
 	char sql[256];
 
 	if (!runner_run(conn, "functions",
-		"lock table public.app_config, public.chat_sessions, public.mitras, "
-		"public.mitra_online_status "
+		"lock table public.mitras, public.mitra_online_status, public.mitra_online_logs, "
+		"public.chat_sessions, public.payments, public.app_config, "
+		"public.app_config_definitions "
 		"in access exclusive mode;"
 		"drop schema if exists mitrad cascade; create schema mitrad",
 		sqlstate))

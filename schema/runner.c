@@ -21,8 +21,13 @@
 #define RETRY_MS             200
 #define CONNECT_REFUSALS_MAX 3
 
-#define LOCK_TIMEOUT      "'2s'"
-#define LOCK_ATTEMPTS_MAX 15
+/*
+ * Requests queue behind a lock that is waited for, and may hold what it waits for together with others.  So it gives way
+ * long before anybody minds, above all before PostgreSQL looks for deadlocks (after a second) and ends one of them.
+ */
+#define LOCK_TIMEOUT    "'200ms'"
+#define LOCK_PAUSE_MS   50
+#define LOCK_PATIENCE_S 40
 
 static PGconn *server_wait(const struct config *);
 static bool session_prepare(PGconn *);
@@ -211,8 +216,9 @@ bool
 runner_in_transaction(PGconn *conn, runner_step_fn *step, const void *argument)
 {
 	char sqlstate[RUNNER_SQLSTATE_SIZE] = "";
+	int64_t deadline_ms = clock_monotonic_ms() + LOCK_PATIENCE_S * INT64_C(1000);
 
-	for (int attempt = 1; attempt <= LOCK_ATTEMPTS_MAX; attempt++) {
+	for (bool first = true; first || clock_monotonic_ms() < deadline_ms; first = false) {
 		if (!runner_run(conn, "begin", "begin", NULL))
 			return false;
 		if (step(conn, argument, sqlstate))
@@ -220,8 +226,10 @@ runner_in_transaction(PGconn *conn, runner_step_fn *step, const void *argument)
 		runner_run(conn, "rollback", "rollback", NULL);
 		if (!is_lock_trouble(sqlstate))
 			return false;
-		log_warning("the tables are in use, attempt %d of %d", attempt, LOCK_ATTEMPTS_MAX);
-		usleep(RETRY_MS * 1000);
+		if (first)
+			log_warning("the tables are in use, trying again for at most %d s",
+			    LOCK_PATIENCE_S);
+		usleep(LOCK_PAUSE_MS * 1000);
 	}
 	log_error("gave up: the tables stayed in use");
 	return false;

@@ -26,8 +26,8 @@ PGresult *runner_ask(PGconn *, const char *what, const char *sql, int parameters
 bool runner_run(PGconn *, const char *what, const char *sql, char sqlstate[RUNNER_SQLSTATE_SIZE]);
 
 /*
- * Runs the step in a transaction.  A step that failed because a table was in use is run again, a good many
- * times; so it must have no effects but the transaction's.
+ * Runs the step in a transaction.  A step that failed because a table was in use is run again, for a good
+ * while; so it must have no effects but the transaction's.
  */
 typedef bool runner_step_fn(PGconn *, const void *argument, char sqlstate[RUNNER_SQLSTATE_SIZE]);
 bool runner_in_transaction(PGconn *, runner_step_fn *, const void *argument)

@@ -20,8 +20,7 @@
 #include "server/routes.h"
 #include "server/step.h"
 
-#define ATTEMPTS_MAX \
-	3 /* of a statement that lost a deadlock; each waits for its deadline at most */
+#define ATTEMPTS_MAX 3 /* of one statement; each waits for its deadline at most */
 
 const struct pg_statement statements[STATEMENTS] = {
 #define STATEMENT(name, parameters, sql) [SQL_##name] = { #name, sql, parameters },
@@ -55,13 +54,21 @@ step_replied_(void)
 	return (outcome){ OUTCOME_REPLIED_ };
 }
 
-/* 40001 serialization failure, 40P01 deadlock: PostgreSQL has rolled it back and asks to try again. */
+/*
+ * PostgreSQL has rolled it back, and it may well succeed now: 40001 serialization failure, 40P01 deadlock, and what a
+ * statement is told that had begun when `mitrad migrate` replaced its functions: XX000 "cache lookup failed" (there is
+ * no better code), 42883 no such function.
+ */
 static bool
 worth_a_retry(const struct rows *rows)
 {
+	static const char *const states[] = { "40001", "40P01", "XX000", "42883" };
 	const char *sqlstate = rows_sqlstate(rows);
 
-	return strcmp(sqlstate, "40001") == 0 || strcmp(sqlstate, "40P01") == 0;
+	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+		if (strcmp(sqlstate, states[i]) == 0)
+			return true;
+	return false;
 }
 
 outcome
