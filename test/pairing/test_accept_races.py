@@ -36,28 +36,6 @@ def test_of_200_mitras_who_accept_one_session_exactly_one_wins(two_instances, da
     nothing_impossible()
 
 
-def test_a_deactivation_at_the_same_moment_as_an_accept_leaves_nobody_with_a_deactivated_mitra(
-    two_instances, database, nothing_impossible
-):
-    """Either the accept comes too late, or the session has lost its mitra again."""
-    service = two_instances
-    for _ in range(8):
-        mitra, session = service.mitra(), service.search()
-        wait_until(lambda: session["id"] in service.requests(mitra), what="the offer")
-        path = f"/internal/mitras/{mitra.id}"
-        with ThreadPoolExecutor(2) as pool:
-            accepted = pool.submit(service.accept, mitra, session)
-            deactivated = pool.submit(
-                service.instance.internal.patch, path, token=service.operator, json={"is_active": False}
-            )
-        assert deactivated.result().status == 200
-        assert accepted.result().code in (None, "ACCOUNT_INACTIVE"), accepted.result()
-        held = "SELECT count(*) FROM chat_sessions WHERE mitra_id = %s AND status = 'active' AND orphaned_at IS NULL"
-        wait_until(lambda: database.value(held, mitra.id) == 0, what="the session to be an orphan")
-        assert service.by_operator(session, "end").status == 200
-    nothing_impossible()
-
-
 @pytest.mark.deadline(600)
 def test_10_mitras_never_have_more_than_3_of_50_sessions(two_instances, database, nothing_impossible):
     service = two_instances

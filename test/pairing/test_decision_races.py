@@ -79,7 +79,7 @@ def all_can_accept(service):
     return service.instance.get("/public/bestie-availability").json["count"] == MITRAS
 
 
-def test_accept_against_cancel(races):
+def test_of_a_cancel_and_an_accept_at_once_one_comes_too_late(races):
     for race in races():
         customer = race.session["customer"]
         cancelled, = race.run(race.ask(customer, f"/api/client/sessions/{race.session['id']}/cancel"))
@@ -93,7 +93,7 @@ def test_accept_against_cancel(races):
             race.losers_were_told("REQUEST_TAKEN")
 
 
-def test_accept_against_expiry(races, database):
+def test_of_the_end_of_the_search_and_an_accept_at_once_one_comes_too_late(races, database):
     for race in races():
         race.service.move(race.session, "created_at", -61)
         # One sweeper more, at a moment of its own.
@@ -120,7 +120,7 @@ def database_of_its_own(database, sql):
     return execute
 
 
-def test_accept_against_reroute(races):
+def test_a_reroute_at_the_moment_of_an_accept_has_the_last_word(races):
     for race in races():
         chosen, race.mitras, race.accepts = race.mitras[0], race.mitras[1:], race.accepts[1:]
         path = f"/internal/sessions/{race.session['id']}/reroute"
@@ -132,7 +132,7 @@ def test_accept_against_reroute(races):
         race.losers_were_told("REQUEST_TAKEN")
 
 
-def test_accept_against_deactivation(races, database):
+def test_a_deactivation_at_the_moment_of_his_accept_leaves_nobody_with_a_deactivated_mitra(races, database):
     for race in races():
         gone = race.mitras[0]
         race.accepts = race.accepts[:1]
@@ -150,7 +150,7 @@ def test_accept_against_deactivation(races, database):
         race.service.go_online(gone)
 
 
-def test_accept_against_going_offline(races):
+def test_who_goes_offline_at_the_moment_of_his_accept_has_the_session_or_is_told_that_he_has_not(races):
     for race in races():
         gone = race.mitras[0]
         race.accepts = race.accepts[:1]
