@@ -9,6 +9,7 @@
 #include "common/email.h"
 #include "common/password_rule.h"
 #include "common/utf8.h"
+#include "server/display_name.h"
 #include "server/phone.h"
 #include "server/request.h"
 
@@ -48,9 +49,8 @@ static const struct field rows[] = {
 	{ 0, NULL, 0, 0 },
 };
 
-#define NAME_CHARACTERS_MAX 80
-#define TOKEN_LENGTH_MAX    8192
-#define MINUTES_MAX         1440
+#define TOKEN_LENGTH_MAX 8192
+#define MINUTES_MAX      1440
 
 /* Where the fields of a body begin; they end at the next row without a key. */
 static const struct field *
@@ -77,35 +77,18 @@ check_phone(struct request *r, struct json *member)
 	return NULL;
 }
 
-/* C0, DEL, and C1: terminals and logs that show a name must not be told anything by it. */
-static bool
-has_control_characters(const char *text)
-{
-	for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++)
-		if (*at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0))
-			return true;
-	return false;
-}
-
 static const char *
 check_name(struct request *r, struct json *member)
 {
-	const char *text = member->text;
-	size_t length = member->length;
+	const char *name, *fault;
 
 	if (member->type != JSON_STRING)
 		return "must be a string";
-	while (length > 0 && text[0] == ' ')
-		text++, length--;
-	while (length > 0 && text[length - 1] == ' ')
-		length--;
-	text = arena_strndup(&r->arena, text, length);
-	if (has_control_characters(text))
-		return "must not have control characters";
-	if (length == 0 || utf8_characters(text) > NAME_CHARACTERS_MAX)
-		return "must have 1 to 80 characters";
-	member->text = text;
-	member->length = length;
+	name = display_name_read(&r->arena, member->text, member->length, &fault);
+	if (name == NULL)
+		return fault;
+	member->text = name;
+	member->length = strlen(name);
 	return NULL;
 }
 

@@ -9,11 +9,11 @@
 #include "common/base64url.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "server/display_name.h"
 
 #define CLOCKS_DIFFER_SECONDS 60  /* what may lie in the future because of that */
 #define SUBJECT_LENGTH_MAX    255 /* OpenID Connect Core section 2 */
 #define EMAIL_LENGTH_MAX      254
-#define NAME_LENGTH_MAX       80
 
 /* A part that is JSON: its object; NULL if it is none. */
 static const struct json *
@@ -199,14 +199,9 @@ id_token_email(const struct id_token *token)
 }
 
 const char *
-id_token_name(const struct id_token *token)
+id_token_name(struct arena *arena, const struct id_token *token)
 {
-	const char *name = text_claim(token->claims, "name");
+	const char *name = text_claim(token->claims, "name"), *fault;
 
-	if (name == NULL || name[0] == '\0' || strlen(name) > NAME_LENGTH_MAX)
-		return NULL;
-	for (const char *at = name; *at != '\0'; at++)
-		if ((unsigned char)*at < 0x20 || *at == 0x7f)
-			return NULL;
-	return name;
+	return name == NULL ? NULL : display_name_read(arena, name, strlen(name), &fault);
 }

@@ -42,6 +42,7 @@ const char *id_token_fault(const struct id_token *, const struct id_token_wanted
 /* Of a token that has been found good. */
 const char *id_token_subject(const struct id_token *);
 const char *id_token_email(const struct id_token *); /* NULL unless the provider has verified it */
-const char *id_token_name(const struct id_token *);  /* NULL if there is none that we would take */
+/* As one is shown here, in the arena; NULL if there is none that we would take. */
+const char *id_token_name(struct arena *, const struct id_token *);
 
 #endif

@@ -14,10 +14,11 @@
 #define FETCH_TIMEOUT_MS  5000
 #define FETCH_AGAIN_MS    60000 /* after a fetch that went well */
 #define FETCH_FAILED_MS   2000  /* after one that did not */
-#define FRESH_LEAST_MS    60000
-#define FRESH_MOST_MS     86400000
-#define FRESH_UNTOLD_MS   300000 /* the provider does not say how long */
 #define STALE_BELIEVED_MS 3600000
+
+#define FRESH_LEAST_SECONDS  60U
+#define FRESH_MOST_SECONDS   86400U
+#define FRESH_UNTOLD_SECONDS 300U /* the provider does not say how long */
 
 struct jwks {
 	struct worker *worker;
@@ -55,10 +56,15 @@ static int64_t
 freshness_of(const char *cache_control)
 {
 	const char *found = strcasestr(cache_control, "max-age=");
-	int64_t ms = found == NULL ? FRESH_UNTOLD_MS
-				   : (int64_t)strtoul(found + strlen("max-age="), NULL, 10) * 1000;
+	unsigned long seconds = FRESH_UNTOLD_SECONDS;
 
-	return ms < FRESH_LEAST_MS ? FRESH_LEAST_MS : ms > FRESH_MOST_MS ? FRESH_MOST_MS : ms;
+	if (found != NULL)
+		seconds = strtoul(found + strlen("max-age="), NULL, 10);
+	if (seconds < FRESH_LEAST_SECONDS)
+		seconds = FRESH_LEAST_SECONDS;
+	if (seconds > FRESH_MOST_SECONDS)
+		seconds = FRESH_MOST_SECONDS;
+	return (int64_t)seconds * 1000;
 }
 
 static void

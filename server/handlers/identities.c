@@ -94,7 +94,7 @@ key_found(struct request *r, struct evp_pkey_st *key)
 	r->answer = request_keep(r, refresh.text);
 	return db_call(r, SQL_IDENTITY_SIGN_IN,
 	    ARGS(provider.column, id_token_subject(&token), id_token_email(&token),
-		id_token_name(&token), request_caller(r), request_session(r),
+		id_token_name(&r->arena, &token), request_caller(r), request_session(r),
 		request_keep(r, refresh.hash), session_ttl_days(r)),
 	    signed_in);
 }

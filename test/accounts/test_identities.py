@@ -95,6 +95,25 @@ def test_an_email_address_counts_if_the_provider_has_verified_it(mitrad, issuer,
 
 
 @pytest.mark.parametrize(
+    "name, shown",
+    [("é" * 80, "é" * 80), ("  Sari ", "Sari"), ("é" * 81, None), ("", None), ("  ", None), ("a\x1b[31m", None),
+     ("a\x85b", None), (7, None)],
+    ids=ascii,
+)
+def test_a_providers_name_is_one_that_the_customer_could_have_chosen(mitrad, issuer, name, shown):
+    answer = sign_in(mitrad, issuer.token(sub=subject(), name=name))
+    assert (answer.status, answer.json["user"]["display_name"]) == (200, shown)
+
+
+@pytest.mark.parametrize("cache_control", ["max-age=9223372036854775807", "max-age=-1", "max-age=x", "max-age=" + "9" * 40])
+def test_a_strange_age_of_the_keys_does_no_harm(own_mitrad, own_issuer, cache_control):
+    own_issuer.cache_control = cache_control
+    for _ in range(2):
+        assert sign_in(own_mitrad, own_issuer.token(sub=subject())).status == 200
+    assert own_issuer.fetches == 1
+
+
+@pytest.mark.parametrize(
     "claims",
     [
         {"aud": [Issuer.CLIENT]},

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 	} while (0)
 
 static void
-check(const struct id_token *token, size_t size)
+check(struct arena *arena, const struct id_token *token, size_t size)
 {
 	struct id_token_wanted wanted = {
 		.issuers = "https://issuer.example.org, issuer",
@@ -33,7 +33,7 @@ check(const struct id_token *token, size_t size)
 	if (id_token_fault(token, &wanted) == NULL)
 		MUST(id_token_subject(token) != NULL && id_token_subject(token)[0] != '\0');
 	(void)id_token_email(token);
-	(void)id_token_name(token);
+	(void)id_token_name(arena, token);
 }
 
 int
@@ -44,7 +44,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct id_token token;
 
 	if (id_token_read(&arena, text, &token))
-		check(&token, size);
+		check(&arena, &token, size);
 	arena_free(&arena);
 	return 0;
 }
