@@ -24,13 +24,14 @@ $$;
 create trigger payment_completed before insert or update on public.payments
 	for each row execute function mitrad.payment_completed();
 
--- How long its invoice may be paid: not to the very end, for the news of the money takes its time, too.
+-- How long its invoice may be paid: not to the very end, for the news of the money takes its time, too.  An extension does
+-- not outlive its session.
 create function mitrad.payment_seconds(p public.payments) returns integer
 language sql stable as $$
 	select greatest(1, d.seconds - least(30, d.seconds / 10))::integer
 	from public.chat_sessions c
-	cross join lateral (select extract(epoch from
-		case when p.extension_id is null then mitrad.session_closes_at(c) else c.extension_until end - now()) as seconds) d
+	cross join lateral (select extract(epoch from least(mitrad.session_closes_at(c),
+		case when p.extension_id is not null then c.extension_until end) - now()) as seconds) d
 	where c.id = p.session_id
 $$;
 

@@ -62,9 +62,11 @@ def test_an_extension_has_an_invoice_of_its_own(service, xendit, consistent):
 
     wait_until(lambda: due() and due()["url"], 20, "the extension's invoice")
     assert due()["amount"] == 7500
+    _, asked = xendit.asked("POST", INVOICES)
+    assert asked.json["invoice_duration"] < 10 * 60 + 30, "the session does not wait for it"
     service.say(xendit.pay(due()["id"]))
     wait_until(lambda: service.of_customer(session).json["extensions"][-1]["status"] == "accepted", 20, "the extension")
-    assert service.of_customer(session).json["duration_minutes"] in (10, 25)
+    assert service.of_customer(session).json["duration_minutes"] == 25
     assert consistent()
 
 
