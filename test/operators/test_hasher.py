@@ -89,11 +89,12 @@ def no_memory_for_passwords(pid):
     """The process may have half of what a hash takes, over what it has."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         has = next(int(line.split()[1]) for line in status if line.startswith("VmSize")) * 1024
-    unlimited = resource.prlimit(pid, resource.RLIMIT_AS, (has + 64 * 1024 * 1024, resource.RLIM_INFINITY))
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (has + 64 * 1024 * 1024, before[1]))
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_AS, unlimited)
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
 
 
 def test_a_password_that_cannot_be_checked_for_lack_of_memory_is_not_called_wrong(mitrad_factory, slow, patient, database):
