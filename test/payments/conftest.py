@@ -52,6 +52,12 @@ class Xendit:
         invoice.update({"status": status, "paid_amount": invoice["amount"], **more})
         return {**invoice, "paid_at": "2026-05-25T10:07:55.123Z", "payment_method": "BANK_TRANSFER"}
 
+    def pay_if_open(self, payment_id):
+        """What the webhook says of it: none or one message."""
+        with self.lock:
+            invoice = self.of(payment_id)
+            return [self.pay(payment_id)] if invoice and invoice["status"] == "PENDING" else []
+
     def answer(self, asked):
         assert asked.headers["authorization"] == "Basic " + base64.b64encode(f"{SECRET_KEY}:".encode()).decode()
         fault = self.fault(asked)
