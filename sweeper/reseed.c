@@ -45,6 +45,7 @@ static const char finish_script[] =
 
 static bool begin(struct sweeper *, struct seeding *);
 static bool follow_config(struct sweeper *);
+static bool believe_times(struct sweeper *);
 static bool show_all(struct sweeper *, struct seeding *);
 static bool show_page(struct sweeper *, struct seeding *, struct arena *, const struct rows *);
 static bool
@@ -60,8 +61,8 @@ reseed(struct sweeper *s, struct reseed_how how)
 	bool good;
 
 	s->reseed_due = false;
-	good = mend(s) && begin(s, &seeding) && follow_config(s) && show_all(s, &seeding) &&
-	       orphans_in_sets(s, &seeding.known, orphans_remove, NULL) &&
+	good = mend(s) && begin(s, &seeding) && follow_config(s) && believe_times(s) &&
+	       show_all(s, &seeding) && orphans_in_sets(s, &seeding.known, orphans_remove, NULL) &&
 	       (!how.orphans || orphans_in_keys(s, &seeding.known, orphans_remove, NULL)) &&
 	       finish(s, &seeding);
 	known_free(&seeding.known);
@@ -152,6 +153,23 @@ follow_config(struct sweeper *s)
 	if (good)
 		rows_free(rows);
 	return good;
+}
+
+/* Times of the truth that lie ahead, since a clock was set back, would be shown as fresh heartbeats again and again. */
+static bool
+believe_times(struct sweeper *s)
+{
+	struct rows *rows;
+	int64_t count;
+
+	do {
+		if (!sweeper_goes_on(s) ||
+		    !sweeper_query(s, SQL_STATUS_BELIEVE, 1, &(const char *){ PAGE }, &rows))
+			return false;
+		count = rows_integer(rows, "believed");
+		rows_free(rows);
+	} while (count == atoi(PAGE));
+	return true;
 }
 
 static bool

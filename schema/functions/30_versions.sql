@@ -83,6 +83,21 @@ create trigger status_believable
 	for each row when (greatest(new.last_heartbeat_at, new.online_since) > now() + interval '1 minute')
 	execute function mitrad.status_believable();
 
+-- What has come to lie in the future without being written, as the clock was set back: the trigger puts it to now, for
+-- at most so many.  Returns how many.  By id, as everywhere; what is held just now is being written anyway.
+create function mitrad.status_believe(most integer, out believed integer)
+language plpgsql as $$
+begin
+	update public.mitra_online_status s set last_heartbeat_at = s.last_heartbeat_at
+	where s.mitra_id in (
+		select f.mitra_id from public.mitra_online_status f
+		where greatest(f.last_heartbeat_at, f.online_since) > now() + interval '1 minute'
+		order by f.mitra_id limit most
+		for no key update skip locked);
+	get diagnostics believed = row_count;
+end
+$$;
+
 create function mitrad.status_changed() returns trigger
 language plpgsql as $$
 declare
