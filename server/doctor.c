@@ -32,7 +32,8 @@ struct lookup {
 };
 
 static void looked_up(int error, struct evutil_addrinfo *, void *);
-static void say(const char *verdict, const char *subject, const char *format, va_list);
+static void say(const char *verdict, const char *subject, const char *format, va_list)
+    __attribute__((format(printf, 3, 0)));
 
 int
 doctor_command(const struct config *config)
