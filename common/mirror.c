@@ -369,6 +369,32 @@ mirror_listen(struct mirror *mirror)
 	valkey_send(batch, mirror_ignore, NULL);
 }
 
+/* By Valkey's clock, as the clocks of machines differ. KEYS: writers. ARGV: who. */
+static const char attend_script[] =
+    "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])";
+
+void
+mirror_attend(struct mirror *mirror)
+{
+	struct valkey_batch *batch;
+
+	if (!valkey_is_up(mirror->valkey))
+		return;
+	batch = valkey_batch_new(mirror->valkey);
+	valkey_add(
+	    batch, "EVAL", attend_script, "1", "mirror:writers", mirror->snapshot.token, NULL);
+	valkey_send(batch, mirror_ignore, NULL);
+}
+
+void
+mirror_leave(struct mirror *mirror)
+{
+	struct valkey_batch *batch = valkey_batch_new(mirror->valkey);
+
+	valkey_add(batch, "ZREM", "mirror:writers", mirror->snapshot.token, NULL);
+	valkey_send(batch, mirror_ignore, NULL);
+}
+
 void
 mirror_add(struct valkey_batch *batch, size_t arguments, const char *const *values)
 {

@@ -12,6 +12,7 @@
  *   mirror:alive             since when somebody listens to heartbeats without a break (ISO), EX 10
  *   mirror:stamped           the value of mirror:alive for which everyone online got a fresh heartbeat
  *   mirror:dirty             some state could not be written: the sweeper reseeds
+ *   mirror:writers           the processes that write here, each by when it last said so
  *   mirror:config            the app_config that was last published
  *   mirror:changes           counts changes that the beacon must show
  *   mirror:ranking           index: who is online, by load and since when (see mirror_index.c)
@@ -136,6 +137,13 @@ extern const char mirror_forget_script[];
  * the sweeper stamps everyone online.
  */
 void mirror_listen(struct mirror *);
+
+/*
+ * Once a second: this process may write.  Who has not said so for ten seconds, and did not leave, has died, perhaps
+ * between a commit and its write: a sweeper sets mirror:dirty (sweeper/watch.c).
+ */
+void mirror_attend(struct mirror *);
+void mirror_leave(struct mirror *);
 
 /* The limits changed: the beacon's snapshot is dropped. */
 void mirror_snapshot_bust(struct mirror *);

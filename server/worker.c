@@ -272,12 +272,14 @@ worker_report_ready(struct worker *worker)
 	channel_ready(worker->channel);
 }
 
-/* Once a second: says that heartbeats are heard here, and remembers that the servers were there. */
+/* Once a second: says that we are there and heartbeats are heard here, and remembers that the servers were there. */
 static void
 second_passed(evutil_socket_t fd, short what, void *argument)
 {
 	struct worker *worker = argument;
 
+	if (!worker->draining)
+		mirror_attend(worker->mirror);
 	if (worker->serves_public && !worker->draining)
 		mirror_listen(worker->mirror);
 	event_waits_tick(worker->event_waits);
@@ -300,6 +302,7 @@ term_received(evutil_socket_t fd, short what, void *argument)
 			framing_drain(worker->framing[kind]);
 	event_waits_drain(worker->event_waits);
 	dashboard_stream_drain(worker->dashboard_stream);
+	mirror_leave(worker->mirror);
 }
 
 static bool
@@ -312,7 +315,8 @@ drained(const struct worker *worker)
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (worker->framing[kind] != NULL)
 			connections += framing_connections(worker->framing[kind]);
-	return (connections == 0 && worker->requests_pending == 0 && worker->deliveries == NULL) ||
+	return (connections == 0 && worker->requests_pending == 0 && worker->deliveries == NULL &&
+		   valkey_pending(worker->valkey) == 0) ||
 	       clock_monotonic_ms() >= worker->drain_until_ms;
 }
 

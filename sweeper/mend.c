@@ -29,8 +29,9 @@ static const char script[] =
     "end "
     "return 1";
 
-/* KEYS: mirror:ranking, mitras:online.  pcall: mirror.lua mends their types. */
-static const char ranking_script[] =
+/* KEYS: mirror:ranking, mitras:online, mirror:writers.  pcall: mirror.lua mends the types of the first two. */
+static const char sorted_script[] =
+    "if redis.call('TYPE', KEYS[3]).ok ~= 'zset' then redis.call('DEL', KEYS[3]) end "
     "local ranked, online = redis.pcall('ZCARD', KEYS[1]), redis.pcall('SCARD', KEYS[2]) "
     "if ranked ~= online then redis.call('UNLINK', KEYS[1]) end "
     "return 1";
@@ -47,7 +48,8 @@ mend(struct sweeper *s)
 	    "availability:snapshot", "sweeper:lease", "mirror:generation", "mirror:stamped",
 	    "mirror:dirty", "mirror:config", "mirror:changes", "mirror:heard", "mirror:hearing",
 	    horizon, "4", NULL);
-	valkey_add(batch, "EVAL", ranking_script, "2", "mirror:ranking", "mitras:online", NULL);
+	valkey_add(batch, "EVAL", sorted_script, "3", "mirror:ranking", "mitras:online",
+	    "mirror:writers", NULL);
 	replies = sweeper_ask(s, batch);
 	valkey_replies_free(replies);
 	return replies;

@@ -5,6 +5,9 @@
  * without it. The holder reseeds at once when the mirror is not to be trusted: it was emptied (no
  * generation), some process could not write to it (dirty), Valkey was away, or for a while nobody could
  * hear heartbeats (alive is not what was stamped).
+ *
+ * A worker that died is told of by its master, and a whole instance by its silence: every process that writes to the
+ * mirror says once a second that it is there (writers), and whoever finds that another has not for a while sets dirty.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 #include "sweeper/sweeper.h"
 
 #define LEASE_MS      "10000"
+#define SILENT_S      "10" /* longer than any statement may run that a dead process has left behind */
 #define CLOCK_STEP_MS 5000
 
 /* KEYS: lease. ARGV: our word, its life in ms.  A lease without an end is nobody's: it was made by hand. */
@@ -25,6 +29,15 @@ static const char take_script[] =
     "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0";
 static const char drop_script[] =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+/* KEYS: writers, dirty. ARGV: who we are, and how many seconds of silence are too many. */
+static const char attend_script[] =
+    "local now = redis.call('TIME')[1] "
+    "redis.call('ZADD', KEYS[1], now, ARGV[1]) "
+    "if redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2]) > 0 then "
+    " redis.call('SET', KEYS[2], '1') "
+    "end "
+    "return 1";
 
 static bool look(struct sweeper *, bool *reseed_needed, bool *emptied);
 
@@ -73,6 +86,9 @@ look(struct sweeper *s, bool *reseed_needed, bool *emptied)
 		valkey_add(batch, "SET", "mirror:alive", now, "XX", "EX", "10", NULL);
 	if (s->worker_died && ++told)
 		valkey_add(batch, "SET", "mirror:dirty", "1", NULL);
+	++told;
+	valkey_add(batch, "EVAL", attend_script, "2", "mirror:writers", "mirror:dirty", s->lease,
+	    SILENT_S, NULL);
 	valkey_add(batch, "EVAL", take_script, "1", "sweeper:lease", s->lease, LEASE_MS, NULL);
 	valkey_add(batch, "GET", "mirror:generation", NULL);
 	valkey_add(batch, "GET", "mirror:dirty", NULL);
@@ -124,5 +140,6 @@ watch_drop_lease(struct sweeper *s)
 	struct valkey_batch *batch = valkey_batch_new(s->valkey);
 
 	valkey_add(batch, "EVAL", drop_script, "1", "sweeper:lease", s->lease, NULL);
+	valkey_add(batch, "ZREM", "mirror:writers", s->lease, NULL);
 	valkey_replies_free(sweeper_ask(s, batch));
 }

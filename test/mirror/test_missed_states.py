@@ -68,3 +68,28 @@ def test_a_state_that_failed_during_a_reseed_is_not_hidden_by_its_end(mirror, ma
 
     until(lambda: mirror.keys.get("mirror:generation") and not mirror.keys.exists("mirror:dirty"))
     assert mirror.equal()
+
+
+def test_what_a_dead_instance_could_not_write_is_known_to_the_others_soon(
+    mirror, two_instances, online_mitra, operator_token, mitra_token, until
+):
+    near, far, proxy = two_instances
+    mitra = online_mitra(near)
+    proxy.refuse()
+    proxy.cut()
+    until(lambda: far.get("/readyz").json["valkey"] == "down")
+    answer = far.internal.patch(f"/internal/mitras/{mitra.id}", token=operator_token, json={"is_active": False})
+    assert answer.status == 200
+    far.kill()
+    assert not mirror.equal(), "nobody has told the mirror"
+    until(mirror.equal)
+    assert near.post(HEARTBEAT, token=mitra_token(mitra.id)).status == 403
+
+
+def test_who_stops_in_order_is_not_missed(mirror, two_instances, until):
+    near, far, _ = two_instances
+    until(lambda: mirror.keys.zcard("mirror:writers") == 4)  # a worker and a sweeper each
+    far.stop()
+    assert mirror.keys.zcard("mirror:writers") == 2
+    near.stop()
+    assert mirror.keys.zcard("mirror:writers") == 0
