@@ -115,7 +115,8 @@ def payer(chaos, chance):
 
 
 def killer(chaos, chance):
-    time.sleep(0.2 + chance.random() / 2)
+    """Seldom enough for workers to come back at once: a crash loop would leave little to be in the midst of."""
+    time.sleep(0.7 + chance.random())
     children = chaos.service.instance.children()
     role = "sweeper" if chance.random() < 0.2 else "worker"
     if children[role]:
@@ -159,6 +160,7 @@ def test_no_race_and_no_death_leaves_an_impossible_state(two_instances, database
     # Statements of the dead may still be running; then everything must be in order, and stay so.
     idle = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND usename = 'mitrad'"
     wait_until(lambda: database.value(idle), what="the last statements to end")
+    assert database.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
     nothing_impossible()
     # And it goes on: whatever is open comes to its end by itself.
     service.configure(payment_timing="none", goodbye_seconds=0, payment_timeout_seconds=10)
