@@ -55,6 +55,7 @@ struct valkey_dial {
 	unsigned untried;
 	unsigned skip;
 	struct bufferevent *connecting;
+	bool server_spoke; /* TLS, at the address whose fault this is */
 	char fault[256];
 	valkey_dialed_fn *done;
 	void *argument;
@@ -68,7 +69,8 @@ static void address_answered(struct bufferevent *, short what, void *);
 static void set_options(evutil_socket_t);
 static SSL_CTX *tls_context(void);
 static struct bufferevent *tls_bufferevent(struct valkey_dial *);
-static void note_fault(struct valkey_dial *, const char *step, const char *why);
+static bool server_spoke(struct bufferevent *);
+static void note_fault(struct valkey_dial *, bool server_spoke, const char *step, const char *why);
 static void forget_attempt(struct valkey_dial *);
 
 struct valkey_dial *
@@ -102,6 +104,7 @@ valkey_dial_start(struct valkey_dial *dial, unsigned skip, valkey_dialed_fn *don
 	dial->skip = skip;
 	dial->done = done;
 	dial->argument = argument;
+	dial->server_spoke = false;
 	look_up(dial);
 }
 
@@ -158,7 +161,7 @@ looked_up(int error, struct evutil_addrinfo *found, void *argument)
 	dial->addresses = found;
 	dial->next = found;
 	if (error != 0)
-		note_fault(dial, "look up", evutil_gai_strerror(error));
+		note_fault(dial, false, "look up", evutil_gai_strerror(error));
 	for (struct evutil_addrinfo *address = found; address != NULL; address = address->ai_next)
 		count++;
 	dial->untried = count;
@@ -197,7 +200,7 @@ try_address(struct valkey_dial *dial, const struct evutil_addrinfo *address)
 		fatal("out of memory");
 	bufferevent_setcb(bev, NULL, NULL, address_answered, dial);
 	if (bufferevent_socket_connect(bev, address->ai_addr, (int)address->ai_addrlen) != 0) {
-		note_fault(dial, "connect to", strerror(errno));
+		note_fault(dial, false, "connect to", strerror(errno));
 		bufferevent_free(bev);
 		return false;
 	}
@@ -209,6 +212,7 @@ try_address(struct valkey_dial *dial, const struct evutil_addrinfo *address)
 static void
 address_answered(struct bufferevent *bev, short what, void *argument)
 {
+	const char *why = valkey_dial_failure(bev, what);
 	struct valkey_dial *dial = argument;
 
 	dial->connecting = NULL;
@@ -218,7 +222,7 @@ address_answered(struct bufferevent *bev, short what, void *argument)
 		dial->done(dial->argument, bev, NULL);
 		return;
 	}
-	note_fault(dial, "connect to", valkey_dial_failure(bev, what));
+	note_fault(dial, server_spoke(bev), "connect to", why);
 	bufferevent_free(bev);
 	try_next_address(dial);
 }
@@ -279,6 +283,14 @@ tls_bufferevent(struct valkey_dial *dial)
 	return bev;
 }
 
+/* With TLS a refused connection looks like one that was closed; errno knows better. */
+static bool
+is_unreachable(int socket_error)
+{
+	return socket_error == ECONNREFUSED || socket_error == ETIMEDOUT ||
+	       socket_error == EHOSTUNREACH || socket_error == ENETUNREACH;
+}
+
 const char *
 valkey_dial_failure(struct bufferevent *bev, short what)
 {
@@ -292,15 +304,27 @@ valkey_dial_failure(struct bufferevent *bev, short what)
 		reason = ERR_reason_error_string(bufferevent_get_openssl_error(bev));
 	if (reason != NULL)
 		return reason;
-	if ((what & BEV_EVENT_EOF) || socket_error == 0)
+	if (socket_error == 0 || ((what & BEV_EVENT_EOF) && !is_unreachable(socket_error)))
 		return "the server closed the connection";
 	return evutil_socket_error_to_string(socket_error);
 }
 
-/* The last address's fault is the attempt's. */
-static void
-note_fault(struct valkey_dial *dial, const char *step, const char *why)
+static bool
+server_spoke(struct bufferevent *bev)
 {
+	SSL *ssl = bufferevent_openssl_get_ssl(bev);
+
+	return ssl != NULL && SSL_get_state(ssl) != TLS_ST_BEFORE &&
+	       SSL_get_state(ssl) != TLS_ST_CW_CLNT_HELLO;
+}
+
+/* Of several addresses' faults the last one counts; but one that speaks TLS has more to say than one that is not there. */
+static void
+note_fault(struct valkey_dial *dial, bool spoke, const char *step, const char *why)
+{
+	if (dial->server_spoke && !spoke)
+		return;
+	dial->server_spoke = spoke;
 	snprintf(dial->fault, sizeof(dial->fault), "cannot %s %s:%d: %s", step, dial->url->host,
 	    dial->url->port, why);
 }

@@ -302,7 +302,8 @@ def test_a_valkey_name_that_does_not_resolve(doctor):
 
 
 def test_a_valkey_port_where_nobody_listens(doctor):
-    expect_failure(doctor(VALKEY_URL="redis://127.0.0.1:1"), "valkey connect", "Connection refused")
+    for scheme in ("redis", "rediss"):
+        expect_failure(doctor(VALKEY_URL=f"{scheme}://127.0.0.1:1"), "valkey connect", "Connection refused")
 
 
 def test_a_wrong_and_a_missing_valkey_password(doctor, valkey_factory):
