@@ -280,39 +280,59 @@ pg_status_text(enum pg_status status)
 	return "unknown";
 }
 
-struct wait {
-	bool done;
+struct pg_question {
+	struct pg *pool;
+	bool answered;
 	enum pg_status status;
 	struct rows *rows;
 };
 
-/* The rows become the waiter's: the result moves, and what the callback was lent is left empty. */
+/* The rows become the asker's: the result moves, and what the callback was lent is left empty. */
 static void
-wait_done(void *argument, enum pg_status status, const struct rows *lent)
+question_answered(void *argument, enum pg_status status, const struct rows *lent)
 {
-	struct wait *wait = argument;
+	struct pg_question *question = argument;
 
-	wait->done = true;
-	wait->status = status;
+	question->answered = true;
+	question->status = status;
 	if (lent == NULL)
 		return;
-	wait->rows = malloc(sizeof(*wait->rows));
-	if (wait->rows == NULL)
+	question->rows = malloc(sizeof(*question->rows));
+	if (question->rows == NULL)
 		fatal("out of memory");
-	*wait->rows = *lent;
+	*question->rows = *lent;
 	((struct rows *)lent)->result = NULL;
+}
+
+struct pg_question *
+pg_ask(struct pg *pool, int statement, int arguments, const char *const *values)
+{
+	struct pg_question *question = calloc(1, sizeof(*question));
+
+	if (question == NULL)
+		fatal("out of memory");
+	question->pool = pool;
+	pg_submit(pool, statement, arguments, values, question_answered, question);
+	return question;
+}
+
+enum pg_status
+pg_answer(struct pg_question *question, struct rows **rows)
+{
+	enum pg_status status;
+
+	while (!question->answered)
+		if (event_base_loop(question->pool->base, EVLOOP_ONCE) != 0)
+			fatal("[postgres] the event loop fails");
+	*rows = question->rows;
+	status = question->status;
+	free(question);
+	return status;
 }
 
 enum pg_status
 pg_wait(
     struct pg *pool, int statement, int arguments, const char *const *values, struct rows **rows)
 {
-	struct wait wait = { .done = false };
-
-	pg_submit(pool, statement, arguments, values, wait_done, &wait);
-	while (!wait.done)
-		if (event_base_loop(pool->base, EVLOOP_ONCE) != 0)
-			fatal("[postgres] the event loop fails");
-	*rows = wait.rows;
-	return wait.status;
+	return pg_answer(pg_ask(pool, statement, arguments, values), rows);
 }

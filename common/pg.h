@@ -99,6 +99,10 @@ size_t pg_pending(const struct pg *);
  */
 enum pg_status pg_wait(struct pg *, int statement, int arguments, const char *const *values,
     struct rows **) __attribute__((warn_unused_result));
+/* The same in two parts, to do something else meanwhile.  Each question must be answered once, which frees it. */
+struct pg_question *pg_ask(struct pg *, int statement, int arguments, const char *const *values)
+    __attribute__((warn_unused_result));
+enum pg_status pg_answer(struct pg_question *, struct rows **) __attribute__((warn_unused_result));
 void rows_free(struct rows *);
 
 const char *pg_status_text(enum pg_status); /* "unavailable", for log lines */

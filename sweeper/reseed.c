@@ -172,28 +172,28 @@ believe_times(struct sweeper *s)
 	return true;
 }
 
+static struct pg_question *
+ask_page(struct sweeper *s, const char *after)
+{
+	return pg_ask(s->pg, SQL_MIRROR_PAGE, 2, (const char *[]){ after, PAGE });
+}
+
+/* While Valkey takes one page, PostgreSQL reads the next. */
 static bool
 show_all(struct sweeper *s, struct seeding *seeding)
 {
-	char after[40] = "";
-	bool good = true, done = false;
+	struct pg_question *next = ask_page(s, NULL);
+	bool good = true;
 
-	while (good && !done) {
+	while (next) {
 		struct arena arena = { 0 };
 		struct rows *rows;
-		int count;
 
-		good = sweeper_goes_on(s) &&
-		       sweeper_query(s, SQL_MIRROR_PAGE, 2,
-			   (const char *[]){ *after ? after : NULL, PAGE }, &rows);
-		if (!good)
-			break;
-		count = rows_count(rows);
-		done = count == 0;
-		if (!done)
-			snprintf(
-			    after, sizeof(after), "%s", rows_text_at(rows, count - 1, "mitra_id"));
-		good = show_page(s, seeding, &arena, rows);
+		good = sweeper_answer(s, next, &rows) && good && sweeper_goes_on(s);
+		next = NULL;
+		if (good && rows_count(rows) > 0)
+			next = ask_page(s, rows_text_at(rows, rows_count(rows) - 1, "mitra_id"));
+		good = good && show_page(s, seeding, &arena, rows);
 		rows_free(rows);
 		arena_free(&arena);
 	}

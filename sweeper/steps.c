@@ -17,7 +17,13 @@ bool
 sweeper_query(struct sweeper *s, enum sweeper_statement statement, int arguments,
     const char *const *values, struct rows **rows)
 {
-	enum pg_status status = pg_wait(s->pg, statement, arguments, values, rows);
+	return sweeper_answer(s, pg_ask(s->pg, statement, arguments, values), rows);
+}
+
+bool
+sweeper_answer(struct sweeper *s, struct pg_question *question, struct rows **rows)
+{
+	enum pg_status status = pg_answer(question, rows);
 
 	if (status == PG_OK)
 		return true;

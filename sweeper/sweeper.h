@@ -26,6 +26,7 @@ struct payments;
 struct pg;
 struct rows;
 struct valkey;
+struct pg_question;
 struct valkey_batch;
 struct valkey_replies;
 
@@ -81,6 +82,9 @@ void sweeper_sleep(struct sweeper *, int64_t ms);
 /* The caller frees *rows. */
 bool sweeper_query(struct sweeper *, enum sweeper_statement, int arguments,
     const char *const *values, struct rows **) __attribute__((warn_unused_result));
+/* The answer to what pg_ask() has asked, likewise. */
+bool sweeper_answer(struct sweeper *, struct pg_question *, struct rows **)
+    __attribute__((warn_unused_result));
 /* An error reply counts as a failure. The caller frees the replies. */
 struct valkey_replies *
 sweeper_ask(struct sweeper *, struct valkey_batch *) __attribute__((warn_unused_result));

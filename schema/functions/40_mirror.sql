@@ -14,14 +14,19 @@ create view mitrad.mirror_state as
 	left join public.mitra_online_status s on s.mitra_id = m.id;
 
 -- All mitras, page by page: `after` is the last id of the page before, NULL at the start.
--- (>= is what the index can start from; the second condition takes `after` itself out.)
+-- (>= is what the index can start from; the second condition takes `after` itself out.  "offset 0" looks each mitra of the page up
+-- by his id: joined as a whole, each page would read the other tables from their beginning.)
 create function mitrad.mirror_page(after uuid, page_size integer) returns setof mitrad.mirror_state
 language sql stable as $$
-	select * from mitrad.mirror_state s
-	where s.mitra_id >= coalesce(after, '00000000-0000-0000-0000-000000000000')
-		and s.mitra_id is distinct from after
+	select s.*
+	from (
+		select m.id from public.mitras m
+		where m.id >= coalesce(after, '00000000-0000-0000-0000-000000000000') and m.id is distinct from after
+		order by m.id
+		limit page_size
+	) page
+	cross join lateral (select * from mitrad.mirror_state s where s.mitra_id = page.id offset 0) s
 	order by s.mitra_id
-	limit page_size
 $$;
 
 -- Those of the ids that are mitras.

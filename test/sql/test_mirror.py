@@ -173,3 +173,22 @@ def test_sweeps_heartbeats_and_beats_of_the_same_mitras_never_deadlock(database,
     for thread in threads:
         thread.join(60)
     assert failures == []
+
+
+def test_the_last_page_costs_what_the_first_does(database):
+    database.execute(
+        "INSERT INTO mitras (phone, display_name) SELECT '+62811' || lpad(i::text, 7, '0'), 'm' FROM generate_series(1, 20000) i"
+    )
+    database.execute("INSERT INTO mitra_online_status (mitra_id, is_online) SELECT id, false FROM mitras")
+    database.execute("ANALYZE")
+    late = database.value("SELECT id FROM mitras ORDER BY id DESC OFFSET 200 LIMIT 1")
+
+    def blocks(after):
+        plan = database.value(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM mitrad.mirror_page(%s::uuid, 100)", after
+        )[0]["Plan"]
+        assert plan["Actual Rows"] == 100
+        return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+    blocks(None)
+    assert blocks(late) < 1.5 * blocks(None)
