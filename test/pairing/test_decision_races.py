@@ -162,3 +162,13 @@ def test_who_goes_offline_at_the_moment_of_his_accept_has_the_session_or_is_told
             assert (race.row["status"], race.row["mitra_id"]) == ("active", gone.id), "he finishes what he has begun"
         race.over()
         race.service.go_online(gone)
+
+
+def test_who_accepts_several_times_at_once_has_won_once_and_is_told_so_each_time(races):
+    for race in races():
+        one = race.mitras[0]
+        race.accepts = race.accepts[:1]
+        again = race.run(*[race.ask(one, f"/api/mitra/requests/{race.session['id']}/accept") for _ in range(5)])
+        assert race.codes == [None] and {answer.status for answer in again} == {200}
+        assert race.service.events(one, race.session).count("session_matched") == 1
+        assert race.service.events(race.session["customer"]).count("session_started") == 1
