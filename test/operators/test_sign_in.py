@@ -98,20 +98,17 @@ def test_a_wrong_password_takes_as_long_for_an_unknown_address(mitrad, database,
         check=True,
     )
 
-    def fastest(email):
-        times = []
-        for _ in range(5):
-            answer = mitrad.internal.post(LOGIN, json={"email": email, "password": "a guess"})
-            problem_of(answer, 401, "BAD_CREDENTIALS")
-            times.append(duration_of(answer))
-        return min(times)
-
-    def duration_of(answer):
-        line = mitrad.wait_log(lambda line: line.get("request_id") == answer.headers["x-request-id"])
+    def duration_of(email):
+        answer = mitrad.internal.post(LOGIN, json={"email": email, "password": "a guess"}, timeout=60)
+        problem_of(answer, 401, "BAD_CREDENTIALS")
+        asked = answer.headers["x-request-id"]
+        line = mitrad.wait_log(lambda line: line.get("request_id") == asked and "duration_us" in line)
         return line["duration_us"]
 
-    known, unknown = fastest("timed@example.com"), fastest("nobody@example.com")
-    assert 0.5 < known / unknown < 2, (known, unknown)
+    # In turn, so that whatever else the machine does hits both alike.
+    pairs = [(duration_of("timed@example.com"), duration_of("nobody@example.com")) for _ in range(8)]
+    known, unknown = (min(took) for took in zip(*pairs))
+    assert 0.5 < known / unknown < 2, pairs
 
 
 def test_the_first_operator_of_migrate_can_sign_in(mitrad, database, browser):
