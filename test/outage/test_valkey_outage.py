@@ -185,7 +185,7 @@ def test_connections_that_are_cut_are_made_again(start, world_of, proxy):
 
 
 def test_a_black_hole_costs_the_first_a_timeout_and_the_rest_nothing(start, world_of, proxy):
-    timeout = 2.0
+    timeout = 5.0
     world = world_of(start(WORKERS=1, VALKEY_TIMEOUT_MS=int(timeout * 1000)))
     mitra = world.online_mitra()
     proxy.black_hole()

@@ -86,6 +86,6 @@ def test_a_killed_worker_costs_its_own_requests_only_and_is_replaced_at_once(rel
     replaced = time.monotonic() - killed
     result = clients.finish()
 
-    assert replaced < 2, "on a machine at leisure it is some milliseconds"
+    assert replaced < 8, "on a machine at leisure it is some milliseconds"
     # Each of the eight clients that keep their connection has at most one request there, and some of the others.
     assert result["failed"] <= 16, result
