@@ -15,7 +15,7 @@
 #include "common/log.h"
 #include "common/mirror.h"
 #include "common/pg.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/step.h"
 #include "server/worker.h"
 

@@ -10,7 +10,7 @@
 #include "common/password_rule.h"
 #include "common/utf8.h"
 #include "server/display_name.h"
-#include "server/phone.h"
+#include "server/sign_in/phone.h"
 #include "server/request.h"
 
 enum field_kind {

@@ -17,7 +17,7 @@
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/token.h"
+#include "server/sign_in/token.h"
 
 static outcome guard_caller(struct request *);
 static outcome guard_role(struct request *);

@@ -19,7 +19,7 @@
 #include "common/counters.h"
 #include "common/log.h"
 #include "common/series.h"
-#include "server/framing.h"
+#include "server/gate/framing.h"
 #include "server/reply_wire.h"
 #include "server/request.h"
 #include "server/routes.h"

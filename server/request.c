@@ -15,7 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/utf8.h"
-#include "server/hasher.h"
+#include "server/sign_in/hasher.h"
 #include "server/event_waits.h"
 
 /* One wrong thing in the query or the body. */

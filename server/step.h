@@ -136,7 +136,7 @@ outcome mitra_beat(struct request *, flag_fn *next);
 struct beats *beats_new(struct worker *);
 
 /*
- * Passwords, off the event loop (server/hasher.h).  Few requests at a time have a place there: whose
+ * Passwords, off the event loop (server/sign_in/hasher.h).  Few requests at a time have a place there: whose
  * work must not begin in vain asks first, and the others take theirs with the first call.  Kept until
  * the reply.  Nothing free: 429.
  */

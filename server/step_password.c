@@ -2,7 +2,7 @@
  * step_password: a chain's passwords, by the worker's hasher.
  */
 #include "common/log.h"
-#include "server/hasher.h"
+#include "server/sign_in/hasher.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/step.h"

@@ -32,16 +32,16 @@
 #include "server/dashboard.h"
 #include "server/dispatch.h"
 #include "server/event_waits.h"
-#include "server/framing.h"
-#include "server/hasher.h"
+#include "server/gate/framing.h"
+#include "server/sign_in/hasher.h"
 #include "server/app_config.h"
 #include "server/client_address.h"
-#include "server/jwks.h"
-#include "server/otp_sender.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/jwks.h"
+#include "server/sign_in/otp_sender.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/routes.h"
 #include "server/step.h"
-#include "server/token.h"
+#include "server/sign_in/token.h"
 
 #define DESCRIPTORS_KEPT 64 /* for PostgreSQL, Valkey, the channel, the log, the listeners */
 #define CALLBACKS_MOST   64 /* of clients, before PostgreSQL is looked at again */

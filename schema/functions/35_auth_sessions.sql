@@ -3,7 +3,7 @@
 -- A refresh token works once and is exchanged for its successor.  One that was used and comes again has been copied, by
 -- whom nobody can tell: the whole session is revoked.  But an answer can get lost, and a client can ask twice at once.  So
 -- for 10 s the exchange may be repeated, and repeating it makes no second line of tokens: the successor is derived from
--- the token itself and a random salt (server/refresh_token.h), the salt is kept in the row, and whoever asks again
+-- the token itself and a random salt (server/sign_in/refresh_token.h), the salt is kept in the row, and whoever asks again
 -- with the same token is told the salt, so gets the same successor.  The row alone gives no token away: it has
 -- only hashes, and the salt is worth nothing without the token.
 --

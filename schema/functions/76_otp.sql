@@ -1,7 +1,7 @@
 -- otp: one-time codes for phones, and whom a proven phone or other identity belongs to.
 --
 -- A code has a million values, so a hash alone would hide it from nobody: what is stored is an HMAC by a key that the
--- database does not have (server/otp_code.h).  Guessing at the door is what the attempts are for: each is counted, in a
+-- database does not have (server/sign_in/otp_code.h).  Guessing at the door is what the attempts are for: each is counted, in a
 -- transaction of its own, before the code is looked at, under the lock of the request's row; so no number of guesses at
 -- once gets more of them.  Five guesses a code and five codes an hour leave 1 chance in 40,000.
 --

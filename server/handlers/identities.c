@@ -8,13 +8,13 @@
 #include "common/config.h"
 #include "common/pg.h"
 #include "server/client_address.h"
-#include "server/id_token.h"
-#include "server/jwks.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/id_token.h"
+#include "server/sign_in/jwks.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/session_reply.h"
+#include "server/sign_in/session_reply.h"
 
 static step_fn identity_admitted;
 static key_fn key_found;

@@ -9,11 +9,11 @@
 #include "server/client_address.h"
 #include "server/cookie.h"
 #include "server/cors.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/session_reply.h"
+#include "server/sign_in/session_reply.h"
 
 #define DOOR        "{operator}"
 #define DAY_SECONDS 86400L

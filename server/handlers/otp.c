@@ -8,13 +8,13 @@
 
 #include "common/pg.h"
 #include "server/client_address.h"
-#include "server/otp_code.h"
-#include "server/otp_sender.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/otp_code.h"
+#include "server/sign_in/otp_sender.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/session_reply.h"
+#include "server/sign_in/session_reply.h"
 
 static const char *
 door_of(const struct request *r)

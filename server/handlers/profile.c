@@ -3,11 +3,11 @@
  */
 #include "common/pg.h"
 #include "server/client_address.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/session_reply.h"
+#include "server/sign_in/session_reply.h"
 
 /*
  * POST /api/shared/auth/anonymous {display_name?}: a new customer, who can later be given a phone or another identity

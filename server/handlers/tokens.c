@@ -3,11 +3,11 @@
  */
 #include "common/pg.h"
 #include "server/client_address.h"
-#include "server/rate_limit.h"
+#include "server/sign_in/rate_limit.h"
 #include "server/reply.h"
 #include "server/request.h"
 #include "server/routes.h"
-#include "server/session_reply.h"
+#include "server/sign_in/session_reply.h"
 
 /* Whose tokens are taken here; operators have a cookie and a listener of their own. */
 #define DOORS "{mitra,customer}"

@@ -11,7 +11,7 @@
 
 #include <event2/http.h>
 
-#include "server/framing_parse.h"
+#include "server/gate/framing_parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static enum framing_verdict

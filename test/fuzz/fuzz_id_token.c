@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/json.h"
-#include "server/id_token.h"
+#include "server/sign_in/id_token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "server/jwk_set.h"
+#include "server/sign_in/jwk_set.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

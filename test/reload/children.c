@@ -23,9 +23,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "schema/migrate.h"
-#include "server/doctor.h"
+#include "server/doctor/doctor.h"
 #include "server/routes.h"
-#include "server/token.h"
+#include "server/sign_in/token.h"
 
 struct child {
 	struct event_base *base;

@@ -11,8 +11,8 @@
 
 #include "common/boot.h"
 #include "schema/migrate.h"
-#include "server/handover_text.h"
-#include "server/instance.h"
+#include "server/master/handover_text.h"
+#include "server/master/instance.h"
 
 /* Children are made here, never started. */
 const char *

@@ -10,7 +10,7 @@
 #include <event2/event.h>
 #include <event2/http.h>
 
-#include "server/framing.h"
+#include "server/gate/framing.h"
 
 #define CLIENTS 20
 #define REQUEST "GET / HTTP/1.1\r\nHost: x\r\n\r\n"

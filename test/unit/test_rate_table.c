@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "server/rate_table.h"
+#include "server/sign_in/rate_table.h"
 
 #define MINUTE_MS 60000
 #define SECOND_US INT64_C(1000000)

@@ -9,8 +9,8 @@
 
 #include "common/base64url.h"
 #include "common/config.h"
-#include "server/hs256.h"
-#include "server/token.h"
+#include "server/sign_in/hs256.h"
+#include "server/sign_in/token.h"
 #include "test/unit/unit.h"
 
 #define SECRET   "0123456789abcdef0123456789abcdef"
