@@ -2,9 +2,10 @@
  * heartbeats: PostgreSQL learns when each online mitra was last heard of.
  *
  * Heartbeats go to Valkey only; what the truth knows of them is for the time in which Valkey is away or was
- * emptied.  A page is one statement, and never moves a time back.
+ * emptied.  They are read in small portions, so that no heartbeat waits for us in Valkey, and stored in large ones, each one
+ * statement, which never moves a time back.
  */
-#include <stdlib.h>
+#include <event2/buffer.h>
 
 #include "common/clock.h"
 #include "common/counters.h"
@@ -13,6 +14,15 @@
 #include "common/valkey.h"
 #include "sweeper/sweeper.h"
 
+#define PORTION "1000" /* about so many are read at once */
+#define PAGE    10000  /* and so many stored */
+
+/* What was read and is yet to be stored: two arrays of PostgreSQL's, as far as they go. */
+struct page {
+	struct evbuffer *ids, *times;
+	size_t count;
+};
+
 static bool
 valkey_failed(const struct sweeper *s)
 {
@@ -20,66 +30,91 @@ valkey_failed(const struct sweeper *s)
 	return false;
 }
 
-static bool
-store(struct sweeper *s, struct arena *arena, const char *const *ids, const char *const *times,
-    size_t count)
+static void
+add_element(struct page *page, struct evbuffer *array, const char *element)
 {
-	struct rows *rows;
+	if (evbuffer_add_printf(array, "%c%s", page->count == 0 ? '{' : ',', element) < 0)
+		fatal("out of memory");
+}
 
-	if (!sweeper_query(s, SQL_HEARTBEATS_STORE, 2,
-		(const char *[]){
-		    sweeper_array(arena, ids, count), sweeper_array(arena, times, count) },
-		&rows)) {
-		log_warning("[heartbeat-mirror] failed: %s", s->error);
-		return false;
-	}
-	counters.heartbeats_stored += (uint64_t)rows_integer(rows, "stored");
-	rows_free(rows);
-	return true;
+static const char *
+array_text(struct evbuffer *array)
+{
+	const char *text;
+
+	if (evbuffer_add(array, "}", sizeof("}")) != 0 ||
+	    (text = (const char *)evbuffer_pullup(array, -1)) == NULL)
+		fatal("out of memory");
+	return text;
 }
 
 static bool
-store_page(struct sweeper *s, struct arena *arena, const char **found, size_t found_count)
+store(struct sweeper *s, struct page *page)
+{
+	const char *const values[] = { array_text(page->ids), array_text(page->times) };
+	struct rows *rows;
+	bool stored = sweeper_query(s, SQL_HEARTBEATS_STORE, 2, values, &rows);
+
+	if (stored)
+		counters.heartbeats_stored += (uint64_t)rows_integer(rows, "stored");
+	else
+		log_warning("[heartbeat-mirror] failed: %s", s->error);
+	rows_free(rows);
+	evbuffer_drain(page->ids, evbuffer_get_length(page->ids));
+	evbuffer_drain(page->times, evbuffer_get_length(page->times));
+	page->count = 0;
+	return stored;
+}
+
+static bool
+read_portion(
+    struct sweeper *s, struct page *page, struct arena *arena, const struct sweeper_scan *scan)
 {
 	struct valkey_batch *batch = sweeper_read(s);
 	struct valkey_replies *replies;
-	const char **ids = arena_alloc(arena, sizeof(*ids) * (found_count + 1));
-	const char **times = arena_alloc(arena, sizeof(*times) * (found_count + 1));
-	size_t count = 0;
 
-	if (found_count)
+	if (scan->count_found)
 		sweeper_add_many(
-		    batch, arena, "MGET", NULL, "mitra:heartbeat:", found, found_count);
+		    batch, arena, "MGET", NULL, "mitra:heartbeat:", scan->found, scan->count_found);
 	replies = sweeper_ask_mirror(s, batch);
 	if (!replies)
 		return valkey_failed(s);
-	for (size_t i = 0; i < found_count; i++) {
+	for (size_t i = 0; i < scan->count_found; i++) {
 		const redisReply *heartbeat = replies->reply[1]->element[i];
 		int64_t heard_ms; /* 0: online, but never heard of, see mirror.lua */
 
-		if (!sweeper_is_uuid(found[i]) || heartbeat->type != REDIS_REPLY_STRING ||
+		if (!sweeper_is_uuid(scan->found[i]) || heartbeat->type != REDIS_REPLY_STRING ||
 		    !clock_parse_iso(heartbeat->str, &heard_ms) || heard_ms <= 0)
 			continue;
-		ids[count] = found[i];
-		times[count++] = arena_strdup(arena, heartbeat->str);
+		add_element(page, page->ids, scan->found[i]);
+		add_element(page, page->times, heartbeat->str);
+		page->count++;
 	}
 	valkey_replies_free(replies);
-	return count == 0 || store(s, arena, ids, times, count);
+	return true;
 }
 
 bool
 heartbeats(struct sweeper *s)
 {
-	struct sweeper_scan scan = { .set = "mitras:online", .count = "10000" };
+	struct sweeper_scan scan = { .set = "mitras:online", .count = PORTION };
+	struct page page = { evbuffer_new(), evbuffer_new(), 0 };
 	bool good = true;
 
+	if (!page.ids || !page.times)
+		fatal("out of memory");
 	while (good && !scan.done && sweeper_goes_on(s)) {
 		struct arena arena = { 0 };
 
-		good = sweeper_scan(s, &arena, &scan)
-			   ? store_page(s, &arena, scan.found, scan.count_found)
-			   : valkey_failed(s);
+		good = sweeper_scan(s, &arena, &scan) ? read_portion(s, &page, &arena, &scan)
+						      : valkey_failed(s);
 		arena_free(&arena);
+		if (good && page.count >= PAGE)
+			good = store(s, &page);
 	}
+	if (good && page.count > 0)
+		good = store(s, &page);
+	evbuffer_free(page.ids);
+	evbuffer_free(page.times);
 	return good;
 }

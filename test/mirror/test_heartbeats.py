@@ -27,6 +27,29 @@ def test_heartbeats_are_copied_to_postgresql_in_one_statement_a_cycle(mirror, li
     assert 1 <= ran.matching("heartbeats_store") <= 3
 
 
+def test_many_are_read_in_portions_and_stored_at_once(mirror, listening, sweeper, iso):
+    count = 12_500
+    mirror.database.execute(
+        f"""WITH made AS (
+                INSERT INTO mitras (phone, display_name, is_active)
+                SELECT '+62811' || lpad(i::text, 7, '0'), 'm', true FROM generate_series(1, {count}) i RETURNING id)
+            INSERT INTO mitra_online_status (mitra_id, is_online, online_since, last_heartbeat_at)
+            SELECT id, true, now() - interval '1 min', now() - interval '1 min' FROM made"""
+    )
+    copying(sweeper)
+    wait_until(lambda: mirror.keys.exists("mirror:generation"), what="the seed")
+    late = "SELECT count(*) FROM mitra_online_status WHERE mitrad.iso(last_heartbeat_at) <> %s"
+
+    mirror.keys.config_resetstat()
+    with mirror.database.statements() as ran:
+        beat = iso(5)
+        mirror.keys.mset({f"mitra:heartbeat:{id}": beat for id in mirror.keys.smembers("mitras:online")})
+        wait_until(lambda: mirror.database.value(late, beat) == 0, 60, "the copy")
+
+    reads = mirror.keys.info("commandstats")["cmdstat_mget"]["calls"]
+    assert reads > 3 * ran.matching("heartbeats_store") >= 6
+
+
 def test_a_heartbeat_never_goes_back_in_postgresql(mirror, listening, make_mitra, sweeper):
     ahead, witness = make_mitra(), make_mitra()
     mirror.put_online(ahead, heard_ago=1)
