@@ -56,8 +56,8 @@ class Trace:
 
 
 def _calm_seconds(size):
-    """Until the first pass.  Twice this must be more than the first two passes take, or the first comes again in between."""
-    return 4 if size <= 10_000 else 6 if size <= 100_000 else 18
+    """Until the first pass.  More than all passes take: before they come again, the reads are measured."""
+    return 4 if size <= 10_000 else 6 if size <= 100_000 else 40
 
 
 def _start(stores, cores, database, size):
