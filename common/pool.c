@@ -20,7 +20,7 @@
 
 #define UNIT      512
 #define CLASSES   18   /* class c has c * UNIT bytes */
-#define LEAST     1032 /* glibc 2.26 and later: what its per-thread cache takes */
+#define LEAST     1000 /* what is smaller is left to glibc: most of it comes and goes within a turn */
 #define KEPT_MOST 64   /* pieces a class */
 
 union piece {
