@@ -19,6 +19,9 @@ QUICK = {
     "HEARTBEAT_MIRROR_INTERVAL_SECONDS": 1,
     "VALKEY_ONLINE_MIRROR_SWEEP_SECONDS": 2,
     "SHUTDOWN_GRACE_SECONDS": 8,
+    # A busy machine is no outage; whoever tests one says what it takes.
+    "DATABASE_TIMEOUT_MS": 10000,
+    "VALKEY_TIMEOUT_MS": 1000,
     "ENABLE_TEST_ROUTES": 1,
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",

@@ -278,7 +278,7 @@ def test_heartbeats_of_the_outage_keep_a_mitra_available(start, world_of, proxy,
 
 
 def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, database):
-    world = world_of(start(WORKERS=1))
+    world = world_of(start(WORKERS=1, DATABASE_TIMEOUT_MS=60000))
     mitras = [world.online_mitra() for _ in range(20)]
     proxy.refuse()
     wait_until(lambda: world.sources() == {"postgres"}, 10, "the outage to be noticed")
@@ -288,15 +288,16 @@ def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, 
     with rival.cursor() as cursor:
         cursor.execute("SELECT 1 FROM mitra_online_status WHERE mitra_id = %s FOR UPDATE", (mitras[0].id,))
     answers = []
-    threads = [threading.Thread(target=lambda m=m: answers.append(world.beat(m).json)) for m in mitras]
+    first, *others = [threading.Thread(target=lambda m=m: answers.append(world.beat(m).json)) for m in mitras]
     with database.statements() as ran:
-        for thread in threads:
-            thread.start()
+        first.start()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'mitrad'"
-        wait_until(lambda: database.value(waiting) == 1, 10, "the first batch to wait")
-        wait_until(lambda: world.mitrad.metric("mitrad_http_in_flight") >= 20, 10, "all to have arrived")
+        wait_until(lambda: database.value(waiting) == 1, what="the first to wait")
+        for thread in others:
+            thread.start()
+        wait_until(lambda: world.mitrad.metric("mitrad_http_in_flight") >= 20, what="all to have arrived")
         rival.rollback()
-        for thread in threads:
+        for thread in (first, *others):
             thread.join()
     rival.close()
     assert answers == [{"online": True}] * 20
