@@ -29,7 +29,7 @@ def in_flight(mitrad):
     """How many requests wait in the workers, by what they say of themselves; /metrics would have to wait as well."""
     before = len(mitrad.log_lines())
     mitrad.signal(signal.SIGUSR1)
-    mitrad.wait_log(lambda line: "worker-1" in line["message"] and "in flight" in line["message"], after=before)
+    mitrad.wait_log(lambda line: line["message"].startswith("worker-1 of generation"), after=before)
     said = [line["message"] for line in mitrad.log_lines()[before:]]
     return sum(int(number) for number in re.findall(r"(\d+) requests in flight", " ".join(said)))
 
