@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
 #include <event2/http.h>
 
+#include "common/clock.h"
 #include "common/config.h"
 #include "common/counters.h"
 #include "common/log.h"
@@ -20,7 +22,8 @@
 #include "server/routes.h"
 #include "server/step.h"
 
-#define ATTEMPTS_MAX 3 /* of one statement; each waits for its deadline at most */
+#define ATTEMPTS_MAX 3  /* of one statement; each waits for its deadline at most */
+#define PAUSE_MS     25 /* before the second attempt; before the third it is longer */
 
 const struct pg_statement statements[STATEMENTS] = {
 #define STATEMENT(name, parameters, sql) [SQL_##name] = { #name, sql, parameters },
@@ -40,6 +43,7 @@ static const enum statement flight_statements[FLIGHTS] = {
 };
 
 static pg_done_fn call_done;
+static void call_again(evutil_socket_t, short, void *);
 static pg_done_fn flight_done;
 
 outcome
@@ -54,21 +58,28 @@ step_replied_(void)
 	return (outcome){ OUTCOME_REPLIED_ };
 }
 
+static bool
+is_state(const struct rows *rows, const char *sqlstate)
+{
+	return strcmp(rows_sqlstate(rows), sqlstate) == 0;
+}
+
+/* Serialization failure and deadlock: somebody else went first, and nothing was changed. */
+static bool
+was_outrun(const struct rows *rows)
+{
+	return is_state(rows, "40001") || is_state(rows, "40P01");
+}
+
 /*
- * PostgreSQL has rolled it back, and it may well succeed now: 40001 serialization failure, 40P01 deadlock, and what a
- * statement is told that had begun when `mitrad migrate` replaced its functions: XX000 "cache lookup failed" (there is
- * no better code), 42883 no such function.
+ * PostgreSQL has rolled it back, and it may well succeed now.  Besides the above that is what a statement is told that had
+ * begun when `mitrad migrate` replaced its functions: "cache lookup failed" (XX000; there is no better code), or no such
+ * function.
  */
 static bool
 worth_a_retry(const struct rows *rows)
 {
-	static const char *const states[] = { "40001", "40P01", "XX000", "42883" };
-	const char *sqlstate = rows_sqlstate(rows);
-
-	for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
-		if (strcmp(sqlstate, states[i]) == 0)
-			return true;
-	return false;
+	return was_outrun(rows) || is_state(rows, "XX000") || is_state(rows, "42883");
 }
 
 outcome
@@ -82,7 +93,8 @@ db_failed(
 	log_event(SEVERITY_ERROR,
 	    LOG_FIELDS(LOG_TEXT("request_id", r->id), LOG_TEXT("sqlstate", rows_sqlstate(rows))),
 	    "%s failed: %s", statements[statement].name, rows_error(rows));
-	return reply_problem(r, PROBLEM_INTERNAL_ERROR, NULL);
+	return reply_problem(
+	    r, was_outrun(rows) ? PROBLEM_OVERLOADED : PROBLEM_INTERNAL_ERROR, NULL);
 }
 
 static const char *
@@ -142,6 +154,27 @@ outcome_unknown(const struct request *r)
 		mirror_suspect(r->worker->mirror, r->worker->config->database_timeout_ms);
 }
 
+/*
+ * Whoever won a deadlock has only been woken by its end.  A statement that came again at once would take the lock
+ * before he does, and meet him in the same deadlock.
+ */
+static void
+call_later(struct request *r)
+{
+	struct timeval pause = clock_timeval(
+	    r->call.attempts * (PAUSE_MS + arc4random_uniform(PAUSE_MS)));
+
+	r->call.attempts++;
+	if (event_base_once(r->worker->base, -1, EV_TIMEOUT, call_again, r, &pause) != 0)
+		fatal("out of memory");
+}
+
+static void
+call_again(evutil_socket_t fd, short events, void *argument)
+{
+	call_submit(argument);
+}
+
 static void
 call_done(void *argument, enum pg_status status, const struct rows *rows)
 {
@@ -150,8 +183,7 @@ call_done(void *argument, enum pg_status status, const struct rows *rows)
 	if (status == PG_OK) {
 		(void)rows_arrived(r, rows);
 	} else if (status == PG_FAILED && worth_a_retry(rows) && r->call.attempts < ATTEMPTS_MAX) {
-		r->call.attempts++;
-		call_submit(r);
+		call_later(r);
 	} else {
 		if (status == PG_UNAVAILABLE || status == PG_TIMEOUT)
 			outcome_unknown(r);
