@@ -1,10 +1,10 @@
 /*
  * reseed: the mirror is made equal to the truth, while both go on changing.
  *
- * Nothing is deleted first, so an empty set is never visible: page by page the truth's states go through
- * the same script as everybody's, which skips what is older than what it shows.  Then goes what the truth
- * does not know.  Only then, and only if Valkey was not emptied meanwhile, mirror:generation says that the
- * mirror may be believed.
+ * Nothing is deleted first, so an empty set is never visible: page by page the truth's states are held against
+ * what Valkey shows, and those that differ go through the same script as everybody's, which skips what is
+ * older than what it shows.  Then goes what the truth does not know.  Only then, and only if Valkey was not
+ * emptied meanwhile, mirror:generation says that the mirror may be believed.
  *
  * A state can also be skipped because the truth was restored from a backup, and counts its versions from
  * further back. The mirror's version was committed once; so if the truth, asked again after it was seen,
@@ -28,6 +28,7 @@ struct seeding {
 	struct reseed_how how;
 	char key[32];               /* mirror:seed:<token>: is gone if Valkey was emptied since */
 	char alive[CLOCK_ISO_SIZE]; /* that everyone gets stamped for; "": nobody */
+	bool looking;               /* before writing: most of it is right, probably */
 	struct known known;
 	size_t online, deactivated, busy;
 };
@@ -47,7 +48,9 @@ static bool begin(struct sweeper *, struct seeding *);
 static bool follow_config(struct sweeper *);
 static bool believe_times(struct sweeper *);
 static bool show_all(struct sweeper *, struct seeding *);
+static bool mend_types(struct sweeper *);
 static bool show_page(struct sweeper *, struct seeding *, struct arena *, const struct rows *);
+static bool keep_doubtful(struct sweeper *, struct arena *, struct mirror_state *, size_t *count);
 static bool
 win_back(struct sweeper *, struct seeding *, struct arena *, const struct mirror_applied *);
 static bool finish(struct sweeper *, struct seeding *);
@@ -62,7 +65,8 @@ reseed(struct sweeper *s, struct reseed_how how)
 
 	s->reseed_due = false;
 	good = mend(s) && begin(s, &seeding) && follow_config(s) && believe_times(s) &&
-	       show_all(s, &seeding) && orphans_in_sets(s, &seeding.known, orphans_remove, NULL) &&
+	       mend_types(s) && show_all(s, &seeding) &&
+	       orphans_in_sets(s, &seeding.known, orphans_remove, NULL) &&
 	       (!how.orphans || orphans_in_keys(s, &seeding.known, orphans_remove, NULL)) &&
 	       finish(s, &seeding);
 	known_free(&seeding.known);
@@ -111,14 +115,16 @@ begin(struct sweeper *s, struct seeding *seeding)
 		valkey_add(batch, "SET", "mirror:alive", now, "NX", "EX", "10", NULL);
 	valkey_add(batch, "GET", "mirror:alive", NULL);
 	valkey_add(batch, "GET", "mirror:stamped", NULL);
+	valkey_add(batch, "EXISTS", "mirror:generation", NULL);
 	replies = sweeper_ask(s, batch);
 	if (!replies)
 		return false;
-	alive = replies->reply[replies->count - 2];
-	stamped = replies->reply[replies->count - 1];
+	alive = replies->reply[replies->count - 3];
+	stamped = replies->reply[replies->count - 2];
 	if (seeding->how.stamping && alive->type == REDIS_REPLY_STRING &&
 	    !(stamped->type == REDIS_REPLY_STRING && strcmp(alive->str, stamped->str) == 0))
 		snprintf(seeding->alive, sizeof(seeding->alive), "%s", alive->str);
+	seeding->looking = !*seeding->alive && replies->reply[replies->count - 1]->integer;
 	valkey_replies_free(replies);
 	return true;
 }
@@ -172,6 +178,13 @@ believe_times(struct sweeper *s)
 	return true;
 }
 
+/* mirror.lua does so with the keys that it writes, whomever it writes. */
+static bool
+mend_types(struct sweeper *s)
+{
+	return sweeper_apply(s, NULL, NULL, 0, (struct mirror_how){ 0 }, NULL);
+}
+
 static struct pg_question *
 ask_page(struct sweeper *s, const char *after)
 {
@@ -200,12 +213,11 @@ show_all(struct sweeper *s, struct seeding *seeding)
 	return good;
 }
 
-/* Also when there is nobody: the script mends the sets' types. */
 static bool
 show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const struct rows *rows)
 {
 	struct mirror_state *states;
-	size_t count = mirror_states_of(arena, rows, &states), at = 0;
+	size_t count = mirror_states_of(arena, rows, &states);
 	struct mirror_how how = { .stamp = *seeding->alive };
 
 	for (size_t i = 0; i < count; i++) {
@@ -214,7 +226,9 @@ show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const
 		seeding->deactivated += !states[i].active;
 		seeding->busy += strcmp(states[i].sessions, "0") != 0;
 	}
-	do {
+	if (seeding->looking && !keep_doubtful(s, arena, states, &count))
+		return false;
+	for (size_t at = 0; at < count; at += MIRROR_STATES_MAX) {
 		size_t some = count - at < MIRROR_STATES_MAX ? count - at : MIRROR_STATES_MAX;
 		struct mirror_applied applied;
 
@@ -222,8 +236,29 @@ show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const
 			return false;
 		if (applied.skipped && !win_back(s, seeding, arena, &applied))
 			return false;
-		at += some;
-	} while (at < count);
+	}
+	return true;
+}
+
+/*
+ * Nearly always the mirror is right, and to look at it costs much less than to write it.  Whoever is seen as the truth has
+ * him needs no writing: had the script been called at that moment, it would have changed nothing.
+ */
+static bool
+keep_doubtful(struct sweeper *s, struct arena *arena, struct mirror_state *states, size_t *count)
+{
+	struct shown shown;
+	size_t doubtful = 0;
+
+	if (*count == 0)
+		return true;
+	if (!shown_read(s, arena, states, *count, &shown))
+		return false;
+	for (size_t i = 0; i < *count; i++)
+		if (!shown_is(&shown, i, &states[i]))
+			states[doubtful++] = states[i];
+	shown_free(&shown);
+	*count = doubtful;
 	return true;
 }
 

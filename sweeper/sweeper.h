@@ -121,6 +121,29 @@ const char *sweeper_array(struct arena *, const char *const *texts, size_t);
 void sweeper_add_many(struct valkey_batch *, struct arena *, const char *command, const char *first,
     const char *prefix, const char *const *ids, size_t);
 
+/* --- shown.c: what Valkey shows of some mitras --- */
+
+struct shown {
+	struct valkey_replies *replies;
+};
+
+/* Of at least one. The caller frees it, unless this fails. */
+bool shown_read(struct sweeper *, struct arena *, const struct mirror_state *, size_t,
+    struct shown *) __attribute__((warn_unused_result));
+void shown_free(struct shown *);
+/* Is the i-th shown as mirror.lua would show this state of it? */
+bool shown_is(const struct shown *, size_t i, const struct mirror_state *);
+
+/* One by one, of the i-th. */
+bool shown_online(const struct shown *, size_t i);
+bool shown_deactivated(const struct shown *, size_t i);
+const char *shown_sessions(const struct shown *, size_t i); /* or "none" */
+/* NULL: none, or one that is no time, which counts as none here as everywhere. */
+const char *shown_heartbeat(const struct shown *, size_t i);
+/* The load by which the index ranks it, or "none"; until the next call. */
+const char *shown_rank(const struct shown *, size_t i);
+const char *shown_rank_of(const struct mirror_state *); /* by which it should */
+
 /* --- quiet.c: who was not heard of lately, for the mirror's index --- */
 
 struct quiet {

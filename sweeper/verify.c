@@ -23,12 +23,6 @@ struct comparison {
 	struct known known;
 };
 
-/* What Valkey shows of a page of mitras. */
-struct shown {
-	struct valkey_replies *replies;
-	redisReply **online, **deactivated, **sessions, **heartbeat, **score;
-};
-
 static bool compare_generation(struct sweeper *, struct comparison *);
 static bool compare_all(struct sweeper *, struct comparison *);
 static bool
@@ -98,66 +92,10 @@ compare_all(struct sweeper *s, struct comparison *comparison)
 	}
 }
 
-static bool
-read_shown(struct sweeper *s, struct arena *arena, const struct mirror_state *states, size_t count,
-    struct shown *shown)
-{
-	struct valkey_batch *batch = valkey_batch_new(s->valkey);
-	const char **ids = arena_alloc(arena, sizeof(*ids) * (count + 1));
-	struct valkey_replies *replies;
-
-	for (size_t i = 0; i < count; i++)
-		ids[i] = states[i].id;
-	sweeper_add_many(batch, arena, "SMISMEMBER", "mitras:online", "", ids, count);
-	sweeper_add_many(batch, arena, "SMISMEMBER", "mitras:deactivated", "", ids, count);
-	sweeper_add_many(batch, arena, "MGET", NULL, "mitra:capacity:", ids, count);
-	sweeper_add_many(batch, arena, "MGET", NULL, "mitra:heartbeat:", ids, count);
-	sweeper_add_many(batch, arena, "ZMSCORE", "mirror:ranking", "", ids, count);
-	replies = sweeper_ask(s, batch);
-	if (!replies)
-		return false;
-	*shown = (struct shown){
-		.replies = replies,
-		.online = replies->reply[0]->element,
-		.deactivated = replies->reply[1]->element,
-		.sessions = replies->reply[2]->element,
-		.heartbeat = replies->reply[3]->element,
-		.score = replies->reply[4]->element,
-	};
-	return true;
-}
-
 static const char *
 yes_no(bool flag)
 {
 	return flag ? "yes" : "no";
-}
-
-/* The load by which the index ranks a mitra; "none" if it does not. */
-static const char *
-ranked(const redisReply *score)
-{
-	static char load[16];
-
-	if (score->type != REDIS_REPLY_STRING)
-		return "none";
-	snprintf(load, sizeof(load), "%d", mirror_rank_load(score->str));
-	return load;
-}
-
-static const char *
-ranked_rightly(const struct mirror_state *state)
-{
-	return !state->online ? "none" : !state->active ? MIRROR_RANK_LAST : state->sessions;
-}
-
-/* A heartbeat that is no time counts as none, here as everywhere. */
-static bool
-is_time(const redisReply *reply)
-{
-	int64_t wall_ms;
-
-	return reply->type == REDIS_REPLY_STRING && clock_parse_iso(reply->str, &wall_ms);
 }
 
 /* Notes what differs of one mitra. */
@@ -165,22 +103,19 @@ static void
 compare(struct comparison *comparison, const struct mirror_state *state, const struct shown *shown,
     size_t i)
 {
-	bool online = shown->online[i]->integer, deactivated = shown->deactivated[i]->integer;
-	bool heartbeat = is_time(shown->heartbeat[i]);
-	const char *sessions = shown->sessions[i]->type == REDIS_REPLY_STRING
-				   ? shown->sessions[i]->str
-				   : "none";
+	bool heartbeat = shown_heartbeat(shown, i);
 
-	if (online != state->online)
-		differ(comparison, state->id, "online", yes_no(state->online), yes_no(online));
-	if (deactivated == state->active)
+	if (shown_online(shown, i) != state->online)
+		differ(
+		    comparison, state->id, "online", yes_no(state->online), yes_no(!state->online));
+	if (shown_deactivated(shown, i) == state->active)
 		differ(comparison, state->id, "deactivated", yes_no(!state->active),
-		    yes_no(deactivated));
-	if (strcmp(ranked(shown->score[i]), ranked_rightly(state)) != 0)
-		differ(comparison, state->id, "ranked", ranked_rightly(state),
-		    ranked(shown->score[i]));
-	if (strcmp(sessions, state->sessions) != 0)
-		differ(comparison, state->id, "sessions", state->sessions, sessions);
+		    yes_no(state->active));
+	if (strcmp(shown_rank(shown, i), shown_rank_of(state)) != 0)
+		differ(comparison, state->id, "ranked", shown_rank_of(state), shown_rank(shown, i));
+	if (strcmp(shown_sessions(shown, i), state->sessions) != 0)
+		differ(
+		    comparison, state->id, "sessions", state->sessions, shown_sessions(shown, i));
 	if (heartbeat != state->online)
 		differ(
 		    comparison, state->id, "heartbeat", yes_no(state->online), yes_no(heartbeat));
@@ -195,7 +130,7 @@ compare_page(
 	const char **ids = arena_alloc(arena, sizeof(*ids) * (count + 1));
 	struct shown shown;
 
-	if (!read_shown(s, arena, states, count, &shown))
+	if (!shown_read(s, arena, states, count, &shown))
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		struct comparison one = { 0 };
@@ -205,7 +140,7 @@ compare_page(
 		if (one.differences)
 			ids[doubtful++] = states[i].id;
 	}
-	valkey_replies_free(shown.replies);
+	shown_free(&shown);
 	return doubtful == 0 || compare_again(s, comparison, arena, ids, doubtful);
 }
 
@@ -234,11 +169,11 @@ compare_again(struct sweeper *s, struct comparison *comparison, struct arena *ar
 	rows_free(rows);
 	if (count == 0)
 		return true; /* deleted: the orphans will tell */
-	if (!read_shown(s, arena, states, count, &shown))
+	if (!shown_read(s, arena, states, count, &shown))
 		return false;
 	for (size_t i = 0; i < count; i++)
 		compare(comparison, &states[i], &shown, i);
-	valkey_replies_free(shown.replies);
+	shown_free(&shown);
 	return true;
 }
 

@@ -48,7 +48,8 @@ create trigger mitra_changed before update on public.mitras
 	for each row when (old.is_active <> new.is_active or new.version < old.version)
 	execute function mitrad.mitra_changed();
 
--- Who is online has a time since when, and who is not has none; a hand edit need not think of it.
+-- Who is online has a time since when, and who is not has none; a hand edit need not think of it.  The condition is the
+-- trigger's, as a heartbeat is stored by an insert first, which need not call for it.
 create function mitrad.status_completed() returns trigger
 language plpgsql as $$
 begin
@@ -64,7 +65,8 @@ $$;
 
 create trigger status_completed
 	before insert or update of is_online, online_since on public.mitra_online_status
-	for each row execute function mitrad.status_completed();
+	for each row when (new.is_online or new.online_since is not null)
+	execute function mitrad.status_completed();
 
 -- Nobody was heard of, or went online, in time to come: such a row would be fresh, and safe from every sweep,
 -- until then.  A minute's grace is for a clock that differs.  The condition is the trigger's, so that a

@@ -11,6 +11,8 @@ from harness import process
 from harness.mitrad import CALM
 from harness.wait import wait_until
 
+from .conftest import RANK, time_of
+
 
 def test_a_reseed_shows_the_truth_and_says_what_it_showed(mirror, make_mitra, make_session):
     online, offline, deactivated = make_mitra(), make_mitra(), make_mitra(is_active=False)
@@ -111,6 +113,58 @@ def test_a_mirror_of_wrong_types_and_values_is_healed(mirror, make_mitra, make_s
 
     assert mirror.equal()
     assert mirror.command("verify").returncode == 0
+
+
+# What may be wrong with one mitra: `on` is online, and `off` is not.
+WRONG = {
+    "an older version": lambda keys, on, off: keys.set(f"mitra:version:{on.id}", "0"),
+    "no version": lambda keys, on, off: keys.delete(f"mitra:version:{off.id}"),
+    "another load": lambda keys, on, off: keys.set(f"mitra:capacity:{on.id}", "2"),
+    "a load of another type": lambda keys, on, off: keys.delete(f"mitra:capacity:{off.id}")
+    and keys.hset(f"mitra:capacity:{off.id}", "a", "hash"),
+    "not online": lambda keys, on, off: keys.srem("mitras:online", on.id),
+    "online": lambda keys, on, off: keys.sadd("mitras:online", off.id),
+    "deactivated": lambda keys, on, off: keys.sadd("mitras:deactivated", on.id),
+    "no heartbeat": lambda keys, on, off: keys.delete(f"mitra:heartbeat:{on.id}"),
+    "an older heartbeat": lambda keys, on, off: keys.set(f"mitra:heartbeat:{on.id}", "2020-02-20T20:20:20.200Z"),
+    "a heartbeat that is no time": lambda keys, on, off: keys.set(f"mitra:heartbeat:{on.id}", "2999-02-30T"),
+    "a heartbeat of one who is offline": lambda keys, on, off: keys.set(f"mitra:heartbeat:{off.id}", time_of()),
+    "the same of another type": lambda keys, on, off: keys.hset(f"mitra:heartbeat:{off.id}", "a", "hash"),
+    "a rank": lambda keys, on, off: keys.zadd("mirror:ranking", {off.id: 0}) and keys.sadd("mitras:online", off.id),
+    "another rank": lambda keys, on, off: keys.zadd("mirror:ranking", {on.id: 3 * RANK}),
+    "silence of one who is offline": lambda keys, on, off: keys.sadd("mirror:silent", off.id),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_whatever_is_wrong_with_one_mitra_is_healed(what, mirror, make_mitra):
+    on, off = make_mitra(), make_mitra()
+    mirror.put_online(on)
+    mirror.reseed()
+    WRONG[what](mirror.keys, on, off)
+
+    mirror.reseed()
+
+    assert mirror.equal()
+    assert not mirror.keys.sismember("mirror:silent", off.id)
+    assert mirror.command("verify").returncode == 0
+
+
+def test_a_reseed_writes_only_what_is_wrong(mirror, make_mitra, make_session):
+    mitras = [make_mitra(is_active=number % 10 != 0) for number in range(600)]
+    for mitra in mitras[::3]:
+        mirror.put_online(mitra)
+    make_session(mitras[3])
+    mirror.reseed()
+    mirror.keys.set(f"mitra:capacity:{mitras[3].id}", "77")
+    mirror.keys.config_resetstat()
+
+    mirror.reseed()
+
+    calls = {name: stat["calls"] for name, stat in mirror.keys.info("commandstats").items()}
+    assert calls["cmdstat_evalsha"] == 2, "one to mend the keys' types, and one for the one who was wrong"
+    assert calls.get("cmdstat_sadd", 0) + calls.get("cmdstat_srem", 0) < 10
+    assert mirror.equal()
 
 
 OWN_KEYS = ("alive", "changes", "config", "dirty", "generation", "snapshot:lock", "stamped")
