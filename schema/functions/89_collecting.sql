@@ -2,7 +2,8 @@
 --
 -- A provider's word is an invoice in JSON, as Xendit documents it: id, external_id (our payment), status (PENDING, PAID,
 -- SETTLED, EXPIRED), amount, paid_amount, currency, invoice_url.  It comes by webhook, which is stored before it is looked
--- at, or as the answer to a question; both end in payment_learn(), in any order and as often as they like.
+-- at, or as the answer to a question; both end in payment_learn(), in any order and as often as they like.  Only an answer
+-- ends the questions about what was not paid.
 
 -- Who collects by himself must be asked at once: to open an invoice, and to close it when nobody waits for its money any
 -- more, be it that an operator has seen it come another way.  Only the provider's money has a paid_amount.  What becomes
@@ -132,11 +133,13 @@ begin
 end
 $$;
 
+-- `told`: it came by webhook, not as an answer.
 -- `invoice` NULL: the provider knows none.  One that is being made by somebody just now becomes known a little later, so
 -- that it is asked for twice before a payment that nobody waits for is forgotten.
 -- No rows: somebody holds the session or the payment just now, and no deadline shall wait for him; so the same must be said
 -- again.
-create function mitrad.payment_learn(payment uuid, invoice jsonb) returns setof mitrad.outcome
+create function mitrad.payment_learn(payment uuid, invoice jsonb, told boolean default false)
+returns setof mitrad.outcome
 language plpgsql as $$
 declare
 	c public.chat_sessions;
@@ -162,6 +165,11 @@ begin
 		return next mitrad.payment_warning('an invoice is not of the payment that it came for', p.id);
 	elsif invoice ->> 'status' in ('PAID', 'SETTLED') then
 		return query select * from mitrad.payment_collected(p, invoice);
+	elsif invoice ->> 'status' = 'EXPIRED' and told then
+		-- The message of the money may have been overtaken, or lost, so this one is a reason to ask at once.  That question
+		-- takes the place of the last: however often this is said, the forty are not used up.
+		update public.payments o set next_ask_at = now(), asked = greatest(o.asked - 1, 1)
+		where o.id = p.id and o.external_id = invoice ->> 'id' and o.next_ask_at > now();
 	elsif invoice ->> 'status' = 'EXPIRED' then
 		update public.payments o set external_id = invoice ->> 'id', next_ask_at = null
 		where o.id = p.id and coalesce(o.external_id, invoice ->> 'id') = invoice ->> 'id';
@@ -198,7 +206,7 @@ declare
 begin
 	if w.external_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
 		said := 'processed';
-		return query select * from mitrad.payment_learn(w.external_id::uuid, w.body);
+		return query select * from mitrad.payment_learn(w.external_id::uuid, w.body, true);
 		if not found then
 			return;
 		end if;
