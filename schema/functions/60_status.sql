@@ -21,12 +21,12 @@ create type mitrad.status as (
 create function mitrad.status_reply(mitra uuid, mirror_heartbeat text default null) returns mitrad.transition
 language plpgsql stable as $$
 declare
-	s mitrad.mirror_state;
+	s record;
 	status mitrad.status;
 begin
-	select * into s from mitrad.mirror_state m where m.mitra_id = mitra;
+	select * into s from mitrad.mirror_state m, mitrad.status_config where m.mitra_id = mitra;
 	status := (s.online, s.online_since, mitrad.later_iso(s.heartbeat, mirror_heartbeat), s.sessions,
-		mitrad.config_integer('max_customers_per_mitra'), mitrad.config_integer('heartbeat_interval_seconds'));
+		s.max_sessions, s.heartbeat_interval_seconds);
 	return (null, null, row_to_json(status)::text, s.mitra_id, s.version, s.online, s.active, s.sessions,
 		status.last_heartbeat_at, s.online_since)::mitrad.transition;
 end
