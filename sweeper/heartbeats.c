@@ -21,6 +21,7 @@
 struct page {
 	struct evbuffer *ids, *times;
 	size_t count;
+	struct pg_question *storing; /* the page before it; NULL: none */
 };
 
 static bool
@@ -48,22 +49,38 @@ array_text(struct evbuffer *array)
 	return text;
 }
 
+/* Waits until the page before is stored. */
 static bool
-store(struct sweeper *s, struct page *page)
+settle(struct sweeper *s, struct page *page)
 {
-	const char *const values[] = { array_text(page->ids), array_text(page->times) };
 	struct rows *rows;
-	bool stored = sweeper_query(s, SQL_HEARTBEATS_STORE, 2, values, &rows);
+	bool stored;
 
+	if (!page->storing)
+		return true;
+	stored = sweeper_answer(s, page->storing, &rows);
+	page->storing = NULL;
 	if (stored)
 		counters.heartbeats_stored += (uint64_t)rows_integer(rows, "stored");
 	else
 		log_warning("[heartbeat-mirror] failed: %s", s->error);
 	rows_free(rows);
+	return stored;
+}
+
+/* While PostgreSQL stores this one, the next is read. */
+static bool
+store(struct sweeper *s, struct page *page)
+{
+	const char *const values[] = { array_text(page->ids), array_text(page->times) };
+
+	if (!settle(s, page))
+		return false;
+	page->storing = pg_ask(s->pg, SQL_HEARTBEATS_STORE, 2, values);
 	evbuffer_drain(page->ids, evbuffer_get_length(page->ids));
 	evbuffer_drain(page->times, evbuffer_get_length(page->times));
 	page->count = 0;
-	return stored;
+	return true;
 }
 
 static bool
@@ -98,7 +115,7 @@ bool
 heartbeats(struct sweeper *s)
 {
 	struct sweeper_scan scan = { .set = "mitras:online", .count = PORTION };
-	struct page page = { evbuffer_new(), evbuffer_new(), 0 };
+	struct page page = { .ids = evbuffer_new(), .times = evbuffer_new() };
 	bool good = true;
 
 	if (!page.ids || !page.times)
@@ -114,6 +131,7 @@ heartbeats(struct sweeper *s)
 	}
 	if (good && page.count > 0)
 		good = store(s, &page);
+	good = settle(s, &page) && good;
 	evbuffer_free(page.ids);
 	evbuffer_free(page.times);
 	return good;
