@@ -57,6 +57,16 @@ def test_going_offline_is_logged_once_however_often_it_is_asked(database, call, 
     ]
 
 
+def test_the_log_has_the_order_in_which_toggles_came_about_not_that_in_which_they_began(
+        database, call, rival, make_mitra):
+    mitra, late = make_mitra(), rival()
+    late.execute("SELECT now()")  # its transaction begins here, and its turn comes after the other
+    call("mitra_go_online", mitra.id, None)
+    late.call("mitra_go_offline", mitra.id)
+    late.commit()
+    assert [line["status"] for line in logs(database, mitra)] == ["online", "offline"]
+
+
 def test_going_offline_without_ever_having_been_online_logs_nothing(database, call, make_mitra):
     mitra = make_mitra()
     row = call("mitra_go_offline", mitra.id)
