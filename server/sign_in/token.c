@@ -23,10 +23,11 @@
 #include "common/log.h"
 #include "server/sign_in/hs256.h"
 
-#define TOKEN_LENGTH_MAX 4096
-#define SECRET_LEAST     32
-#define SIGNATURE_LENGTH 43                 /* of 32 bytes in base64url */
-#define TTL_MOST_SECONDS (10 * 366 * 86400) /* of a token made by hand */
+#define TOKEN_LENGTH_MAX  4096
+#define SECRET_LEAST      32
+#define SIGNATURE_LENGTH  43                 /* of 32 bytes in base64url */
+#define TTL_MOST_SECONDS  (10 * 366 * 86400) /* of a token made by hand */
+#define TIME_MOST_SECONDS 0x1p53             /* beyond it doubles skip seconds */
 
 struct token_keys {
 	char *secret; /* for libjwt */
@@ -184,6 +185,14 @@ header_is_ours(struct arena *arena, const struct parts *parts)
 	       json_member(header, "crit") == NULL;
 }
 
+/* Seconds since 1970, maybe with a fraction (RFC 7519 section 2), as far as a double counts them. */
+static bool
+is_numeric_date(const struct json *claim)
+{
+	return (claim->type == JSON_INTEGER || claim->type == JSON_DOUBLE) &&
+	       claim->number >= -TIME_MOST_SECONDS && claim->number <= TIME_MOST_SECONDS;
+}
+
 static enum token_state
 claims_check(const struct json *claims, struct caller *caller)
 {
@@ -196,10 +205,10 @@ claims_check(const struct json *claims, struct caller *caller)
 	if (!claim_uuid(claims, "sub", true, found.id) ||
 	    !claim_uuid(claims, "session_id", false, found.session_id))
 		return TOKEN_INVALID;
-	if (expires == NULL || expires->type != JSON_INTEGER ||
-	    (issued != NULL && issued->type != JSON_INTEGER))
+	if (expires == NULL || !is_numeric_date(expires) ||
+	    (issued != NULL && !is_numeric_date(issued)))
 		return TOKEN_INVALID;
-	if (expires->integer <= clock_wall_ms() / 1000)
+	if (expires->number * 1000 <= (double)clock_wall_ms())
 		return TOKEN_PAST;
 	*caller = found;
 	return TOKEN_VALID;

@@ -151,16 +151,37 @@ TEST("a header must say HS256, whatever else it says, and nothing that is critic
 	CHECK(verify_texts("[]", CLAIMS, SECRET) == TOKEN_INVALID);
 }
 
+/* A good token but for its `exp`, which is that JSON; more claims may follow it. */
+static enum token_state
+expiring_at(const char *exp)
+{
+	char claims[256];
+
+	snprintf(
+	    claims, sizeof(claims), "{\"sub\":\"" ID "\",\"user_type\":\"mitra\",\"exp\":%s}", exp);
+	return verify_texts(HEADER, claims, SECRET);
+}
+
 TEST("claims of the wrong type, or none, are no claims")
 {
 	CHECK(verify_texts(HEADER, CLAIMS, SECRET) == TOKEN_VALID);
 	CHECK(verify_texts(HEADER, "", SECRET) == TOKEN_INVALID);
 	CHECK(verify_texts(HEADER, "[]", SECRET) == TOKEN_INVALID);
-	CHECK(verify_texts(HEADER,
-		  "{\"sub\":\"" ID "\",\"user_type\":\"mitra\",\"exp\":4102444800.5}",
-		  SECRET) == TOKEN_INVALID);
-	CHECK(verify_texts(HEADER, "{\"sub\":\"" ID "\",\"user_type\":\"mitra\",\"exp\":1}",
-		  SECRET) == TOKEN_PAST);
+	CHECK(expiring_at("\"4102444800\"") == TOKEN_INVALID);
+	CHECK(expiring_at("true") == TOKEN_INVALID);
+	CHECK(expiring_at("null") == TOKEN_INVALID);
+	CHECK(expiring_at("[4102444800]") == TOKEN_INVALID);
+}
+
+TEST("times are numbers of seconds, whole or with a fraction")
+{
+	CHECK(expiring_at("4102444800") == TOKEN_VALID);
+	CHECK(expiring_at("4102444800.25,\"iat\":1.5") == TOKEN_VALID);
+	CHECK(expiring_at("4.1024448e9") == TOKEN_VALID);
+	CHECK(expiring_at("1") == TOKEN_PAST);
+	CHECK(expiring_at("1.5") == TOKEN_PAST);
+	CHECK(expiring_at("1e300") == TOKEN_INVALID);
+	CHECK(expiring_at("-1e300") == TOKEN_INVALID);
 }
 
 TEST("what has no two dots, or a signature of another length, is refused before anything is parsed")
