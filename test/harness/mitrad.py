@@ -55,7 +55,7 @@ class Mitrad:
     # Life
 
     def start(self, ready=True):
-        """Returns when /readyz is 200; with ready=False, as soon as the process exists."""
+        """Returns when /readyz is 200 and all children serve; with ready=False, as soon as the process exists."""
         for _ in range(5):
             self._launch()
             if not ready or self._becomes_ready():
@@ -197,8 +197,16 @@ class Mitrad:
         return int(given.rpartition(":")[2]) if given else ports.free_port()
 
     def _becomes_ready(self):
-        wait_until(lambda: not self.running() or self._answers_ready(), self.ready_seconds, "mitrad to get ready")
+        wait_until(
+            lambda: not self.running() or (self._answers_ready() and self._says_ready()),
+            self.ready_seconds,
+            "mitrad to get ready",
+        )
         return self.running()
+
+    def _says_ready(self):
+        """The first worker answers before the last has begun."""
+        return self.settings["LOG_LEVEL"] not in ("debug", "info") or " is ready: " in self.log_text()
 
     def _answers_ready(self):
         """Either listener will do: an instance of one role serves only one of them."""

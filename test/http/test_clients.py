@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from harness import process
 from harness.wait import holds_for, wait_until
 from harness.wire import GOOD, Wire, chunked, get, post, problem_of
 
@@ -38,12 +39,6 @@ def resident_bytes(pid):
 def is_sanitized(pid):
     with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
         return "libasan" in maps.read()
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
@@ -183,9 +178,9 @@ def test_a_worker_out_of_descriptors_pauses_and_recovers(mitrad_factory):
     wires = [Wire(instance.public.port) for _ in range(50)]
     try:
         instance.wait_log("no connections can be accepted")
-        busy = cpu_seconds(worker)
+        busy = process.cpu_seconds(worker)
         holds_for(lambda: instance.running(), 2)
-        assert cpu_seconds(worker) - busy < 0.4
+        assert process.cpu_seconds(worker) - busy < 0.4
         assert len(instance.messages("no connections can be accepted")) < 5
         # Those who wait in the queue are served as soon as others leave.
         for wire in wires[:40]:

@@ -3,6 +3,7 @@ A blast to very many: one round trip to PostgreSQL, one pipeline to Valkey.  Pri
 docs/performance.md has the numbers.  PAIRING_BLAST sets the size.
 """
 
+import contextlib
 import os
 import time
 
@@ -14,14 +15,15 @@ SIZE = int(os.environ.get("PAIRING_BLAST", "10000"))
 
 
 def cpu_seconds(*servers):
-    used = []
-    for server in servers:
-        ticks = 0
-        for pid in [server.pid, *process.descendants(server.pid)]:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-                fields = stat.read().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        used.append(ticks / os.sysconf("SC_CLK_TCK"))
+    return [cpu_seconds_of_one(server) for server in servers]
+
+
+def cpu_seconds_of_one(server):
+    """With its children; those of PostgreSQL's that come and go do not count."""
+    used = 0
+    for pid in [server.pid, *process.descendants(server.pid)]:
+        with contextlib.suppress(FileNotFoundError):
+            used += process.cpu_seconds(pid)
     return used
 
 

@@ -352,7 +352,10 @@ def sockets(pid):
             listening |= {row.split()[9] for row in table if row.split()[3] == "0A"}
     found = {}
     for name in os.listdir(f"/proc/{pid}/fd"):
-        inode = re.findall(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
+        try:
+            inode = re.findall(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:  # closed meanwhile
+            continue
         kind = "listening" if inode and inode[0] in listening else "other" if inode and inode[0] in channels else None
         if kind:
             found[kind] = found.get(kind, 0) + 1
