@@ -386,11 +386,20 @@ mirror_attend(struct mirror *mirror)
 	valkey_send(batch, mirror_ignore, NULL);
 }
 
+bool
+mirror_owes(const struct mirror *mirror)
+{
+	return mirror->failures_told != mirror->failures || evtimer_pending(mirror->doubt, NULL);
+}
+
 void
 mirror_leave(struct mirror *mirror)
 {
-	struct valkey_batch *batch = valkey_batch_new(mirror->valkey);
+	struct valkey_batch *batch;
 
+	if (mirror_owes(mirror))
+		return;
+	batch = valkey_batch_new(mirror->valkey);
 	valkey_add(batch, "ZREM", "mirror:writers", mirror->snapshot.token, NULL);
 	valkey_send(batch, mirror_ignore, NULL);
 }

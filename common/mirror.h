@@ -143,6 +143,11 @@ void mirror_listen(struct mirror *);
  * between a commit and its write: a sweeper sets mirror:dirty (sweeper/watch.c).
  */
 void mirror_attend(struct mirror *);
+
+/* Is there something that the mirror may lack, and that mirror:dirty does not stand for yet? */
+bool mirror_owes(const struct mirror *);
+
+/* This process ends, and nothing can be committed by it any more.  If it owes something, it stays, to be missed. */
 void mirror_leave(struct mirror *);
 
 /* The limits changed: the beacon's snapshot is dropped. */

@@ -5,6 +5,8 @@
  * `Connection: close`, and when the last connection is gone, or the grace is nearly over, the process
  * ends.  Who still waits for a server then is answered 503.  Only then is evhttp freed: it must not be
  * while requests are pending.
+ *
+ * Until the last is answered it may write to the mirror, and says so: killed before, it is missed (sweeper/watch.c).
  */
 #include "server/worker.h"
 
@@ -52,6 +54,7 @@ static void worker_connect(struct worker *);
 static void worker_listen(struct worker *);
 static void worker_report_ready(struct worker *);
 static void worker_serve(struct worker *);
+static void worker_leave(struct worker *);
 static void worker_give_up(struct worker *);
 static void worker_close(struct worker *);
 
@@ -65,6 +68,7 @@ worker_main(const struct boot *boot)
 	worker_listen(&worker);
 	worker_report_ready(&worker);
 	worker_serve(&worker);
+	worker_leave(&worker);
 	worker_give_up(&worker);
 	worker_close(&worker);
 	return 0;
@@ -278,8 +282,7 @@ second_passed(evutil_socket_t fd, short what, void *argument)
 {
 	struct worker *worker = argument;
 
-	if (!worker->draining)
-		mirror_attend(worker->mirror);
+	mirror_attend(worker->mirror);
 	if (worker->serves_public && !worker->draining)
 		mirror_listen(worker->mirror);
 	event_waits_tick(worker->event_waits);
@@ -302,22 +305,25 @@ term_received(evutil_socket_t fd, short what, void *argument)
 			framing_drain(worker->framing[kind]);
 	event_waits_drain(worker->event_waits);
 	dashboard_stream_drain(worker->dashboard_stream);
-	mirror_leave(worker->mirror);
+}
+
+static bool
+is_idle(const struct worker *worker)
+{
+	size_t connections = 0;
+
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (worker->framing[kind] != NULL)
+			connections += framing_connections(worker->framing[kind]);
+	return connections == 0 && worker->requests_pending == 0 && worker->deliveries == NULL &&
+	       valkey_pending(worker->valkey) == 0;
 }
 
 static bool
 drained(const struct worker *worker)
 {
-	size_t connections = 0;
-
-	if (!worker->draining)
-		return false;
-	for (int kind = 0; kind < LISTENER_KINDS; kind++)
-		if (worker->framing[kind] != NULL)
-			connections += framing_connections(worker->framing[kind]);
-	return (connections == 0 && worker->requests_pending == 0 && worker->deliveries == NULL &&
-		   valkey_pending(worker->valkey) == 0) ||
-	       clock_monotonic_ms() >= worker->drain_until_ms;
+	return worker->draining &&
+	       (is_idle(worker) || clock_monotonic_ms() >= worker->drain_until_ms);
 }
 
 static void
@@ -338,6 +344,18 @@ worker_serve(struct worker *worker)
 	}
 	event_free(term);
 	event_free(tick);
+}
+
+/* Whoever is not idle when the grace is nearly over is missed: what he was about to write is looked for. */
+static void
+worker_leave(struct worker *worker)
+{
+	if (!is_idle(worker))
+		return;
+	mirror_leave(worker->mirror);
+	while (valkey_pending(worker->valkey) > 0 && clock_monotonic_ms() < worker->drain_until_ms)
+		if (event_base_loop(worker->base, EVLOOP_ONCE) != 0)
+			fatal("the event loop failed");
 }
 
 static bool

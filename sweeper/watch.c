@@ -140,6 +140,7 @@ watch_drop_lease(struct sweeper *s)
 	struct valkey_batch *batch = valkey_batch_new(s->valkey);
 
 	valkey_add(batch, "EVAL", drop_script, "1", "sweeper:lease", s->lease, NULL);
-	valkey_add(batch, "ZREM", "mirror:writers", s->lease, NULL);
+	if (!mirror_owes(s->mirror))
+		valkey_add(batch, "ZREM", "mirror:writers", s->lease, NULL);
 	valkey_replies_free(sweeper_ask(s, batch));
 }

@@ -1,5 +1,9 @@
 """States that a worker could not write: promised to somebody, missing in the mirror, and yet never believed for long."""
 
+import contextlib
+import signal
+import threading
+
 import pytest
 
 from harness.mitrad import CALM
@@ -86,10 +90,84 @@ def test_what_a_dead_instance_could_not_write_is_known_to_the_others_soon(
     assert near.post(HEARTBEAT, token=mitra_token(mitra.id)).status == 403
 
 
+def writers(mirror):
+    return set(mirror.keys.zrange("mirror:writers", 0, -1))
+
+
+@pytest.mark.parametrize("end", ["is killed", "gives up"])
+def test_a_worker_that_does_not_finish_its_drain_is_missed(
+    mirror, two_instances, online_mitra, operator_token, database, until, end
+):
+    near, far, _ = two_instances
+    until(lambda: len(writers(mirror)) == 4)  # a worker and a sweeper each
+    mitra = online_mitra(near)
+
+    def deactivate():
+        with contextlib.suppress(OSError):  # it was killed
+            far.internal.patch(f"/internal/mitras/{mitra.id}", token=operator_token, json={"is_active": False})
+
+    request = threading.Thread(target=deactivate)
+    with contextlib.closing(database.connect()) as holder:
+        holder.autocommit = False
+        holder.cursor().execute("SELECT FROM mitras WHERE id = %s FOR UPDATE", (mitra.id,))
+        request.start()
+        until(lambda: database.rows("SELECT FROM pg_locks WHERE NOT granted"), what="the request to wait for the lock")
+        far.signal(signal.SIGTERM)
+        until(lambda: len(writers(mirror)) == 3, what="its sweeper to leave")
+        if end == "is killed":
+            far.kill()
+        else:
+            assert far.wait_exit() == 0
+    request.join()
+    until(lambda: not database.value("SELECT is_active FROM mitras WHERE id = %s", mitra.id), what="the commit")
+    until(mirror.equal)
+    assert len(writers(mirror)) == 2
+
+
+def test_a_worker_that_stops_before_it_knows_how_a_change_ended_is_missed(
+    mirror, mitrad_factory, proxy_factory, postgres, online_mitra, operator_token, database, until
+):
+    settings = {"WORKERS": 1, "VALKEY_ONLINE_MIRROR_SWEEP_SECONDS": 0}
+    near = mitrad_factory(arrangement=CALM, **settings)
+    proxy = proxy_factory(postgres)
+    far = mitrad_factory(arrangement=CALM, DATABASE_URL=database.url_through(proxy), **settings)
+    mitra = online_mitra(near)
+    until(lambda: len(writers(mirror)) == 4)
+    answers = []
+
+    def deactivate():
+        path = f"/internal/mitras/{mitra.id}"
+        answers.append(far.internal.patch(path, token=operator_token, json={"is_active": False}).status)
+
+    request = threading.Thread(target=deactivate)
+    with contextlib.closing(database.connect()) as holder:
+        holder.autocommit = False
+        holder.cursor().execute("SELECT FROM mitras WHERE id = %s FOR UPDATE", (mitra.id,))
+        request.start()
+        until(lambda: database.rows("SELECT FROM pg_locks WHERE NOT granted"), what="the request to wait for the lock")
+        proxy.refuse()
+        proxy.cut()
+        request.join()
+        far.stop()
+    assert answers == [503]
+    until(lambda: not database.value("SELECT is_active FROM mitras WHERE id = %s", mitra.id), what="the commit")
+    until(mirror.equal)
+
+
 def test_who_stops_in_order_is_not_missed(mirror, two_instances, until):
     near, far, _ = two_instances
-    until(lambda: mirror.keys.zcard("mirror:writers") == 4)  # a worker and a sweeper each
+    until(lambda: len(writers(mirror)) == 4)
     far.stop()
-    assert mirror.keys.zcard("mirror:writers") == 2
+    assert len(writers(mirror)) == 2
     near.stop()
-    assert mirror.keys.zcard("mirror:writers") == 0
+    assert writers(mirror) == set()
+
+
+def test_the_generation_before_a_reload_is_not_missed(mirror, mitrad_factory, until):
+    instance = mitrad_factory(arrangement=CALM)
+    until(lambda: len(writers(mirror)) == 3)  # two workers and the sweeper
+    former, family = writers(mirror), instance.children()
+    instance.signal(signal.SIGHUP)
+    instance.wait_log("is reloaded")
+    until(lambda: not set(family["worker"] + family["sweeper"]) & set(sum(instance.children().values(), [])))
+    assert not former & writers(mirror)
