@@ -115,9 +115,11 @@ parse(struct invocation *invocation, int argc, char **argv)
 		} else if (strcmp(argv[i], "--version") == 0) {
 			invocation->command = "version";
 			has_command = true;
+		} else if (strcmp(argv[i], "--config") == 0 || strcmp(argv[i], "--role") == 0) {
+			fprintf(stderr, "mitrad: %s: its value is missing\n", argv[i]);
+			return false;
 		} else if (argv[i][0] == '-' && !has_command) {
-			fprintf(stderr, "mitrad: %s: no such option, or its value is missing\n",
-			    argv[i]);
+			fprintf(stderr, "mitrad: %s: no such option\n", argv[i]);
 			return false;
 		} else if (!has_command) {
 			invocation->command = argv[i];

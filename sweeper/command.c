@@ -42,7 +42,8 @@ command_verify(struct sweeper *s, bool each, size_t *differences)
 	if (!verify(s, each ? stdout : NULL, differences))
 		return false;
 	if (*differences)
-		printf("%zu differences between the mirror and the truth\n", *differences);
+		printf("%zu %s between the mirror and the truth\n", *differences,
+		    *differences == 1 ? "difference" : "differences");
 	else
 		printf("the mirror is equal to the truth\n");
 	return true;
@@ -55,6 +56,7 @@ mirror_command(const struct config *config, const char *verb)
 	size_t differences = 0;
 	bool done;
 
+	log_set_process("mirror");
 	sweeper_open(&s, config);
 	if (!connected(&s))
 		done = false;

@@ -31,7 +31,7 @@ sweeper_answer(struct sweeper *s, struct pg_question *question, struct rows **ro
 		snprintf(s->error, sizeof(s->error), "PostgreSQL: %s %s", rows_sqlstate(*rows),
 		    rows_error(*rows));
 	else
-		snprintf(s->error, sizeof(s->error), "PostgreSQL: %s %s", pg_status_text(status),
+		snprintf(s->error, sizeof(s->error), "PostgreSQL: %s: %s", pg_status_text(status),
 		    pg_last_error(s->pg));
 	rows_free(*rows);
 	*rows = NULL;

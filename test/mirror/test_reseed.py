@@ -1,5 +1,6 @@
 """Reseeds: what `mitrad reseed` and the sweeper make of a mirror, whatever state it is in."""
 
+import json
 import signal
 import threading
 import time
@@ -380,6 +381,9 @@ def test_verify_and_diff_say_where_mirror_and_truth_differ(mirror, make_mitra, m
     assert f"{other.id} sessions: truth 0, mirror 2" in told.stdout
     assert "ghost exists: truth no, mirror yes" in told.stdout
     assert "3 differences" in told.stdout
+    mirror.keys.srem("mitras:deactivated", "ghost")
+    mirror.keys.set(f"mitra:capacity:{other.id}", 0)
+    assert mirror.command("verify").stdout == "1 difference between the mirror and the truth\n"
     assert mirror.command("reseed").returncode == 0
     assert "the mirror is equal to the truth" in mirror.command("diff").stdout
 
@@ -392,6 +396,7 @@ def test_a_commands_result_is_on_stdout_and_its_log_is_not(mirror, make_mitra):
         done = mirror.command(verb)
         assert done.stdout == result
         assert "[postgres] connected" in done.stderr
+        assert all(json.loads(line)["process"] == "mirror" for line in done.stderr.splitlines())
 
 
 def test_commands_without_a_server_to_talk_to_fail_and_say_why(mirror, valkey):
