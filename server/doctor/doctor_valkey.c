@@ -20,10 +20,10 @@
 #include "common/valkey_url.h"
 #include "server/master/listeners.h"
 
-#define CONNECT_MS       5000
-#define REDIS_LEAST      "6.2" /* SMISMEMBER; every Valkey has it */
-#define MEMORY_WARN      0.8
-#define CLIENTS_A_WORKER 2 /* commands, subscriptions */
+#define CONNECT_MS      5000
+#define REDIS_LEAST     "6.2" /* SMISMEMBER; every Valkey has it */
+#define MEMORY_WARN     0.8
+#define CLIENTS_A_CHILD 2 /* commands, subscriptions */
 
 /* What the client meets when it gets no connection, and what to do. */
 struct refusal {
@@ -284,8 +284,8 @@ check_persistence(struct doctor *doctor, const char *info, const redisReply *sav
 static void
 check_clients(struct doctor *doctor, const char *info)
 {
-	int needed = listeners_workers(doctor->config) * CLIENTS_A_WORKER +
-		     doctor_sweepers(doctor->config);
+	int needed = (listeners_workers(doctor->config) + doctor_sweepers(doctor->config)) *
+		     CLIENTS_A_CHILD;
 	char most[64];
 
 	if (!field(info, "maxclients", most))

@@ -9,6 +9,7 @@ import pytest
 
 from harness import program, scratch
 from harness.fake_valkey import FakeValkey
+from harness.mitrad import Mitrad
 from harness.postgres import Postgres
 from harness.wait import wait_until
 
@@ -416,7 +417,23 @@ def test_valkeys_version(doctor, fake_valkey, info, verdict, text):
 
 def test_too_few_clients(doctor, fake_valkey):
     server = fake_valkey(info={"maxclients": "10"})
-    expect_failure(doctor(VALKEY_URL=server.url, WORKERS=4), "valkey clients", "needs 9", "maxclients is 10")
+    expect_failure(doctor(VALKEY_URL=server.url, WORKERS=4), "valkey clients", "needs 10", "maxclients is 10")
+
+
+@pytest.mark.parametrize("role", ["all", "public", "sweeper"])
+def test_as_many_connections_as_it_names_an_instance_has(doctor, database, valkey, role):
+    settings = {"DATABASE_URL": database.url, "VALKEY_URL": valkey.url, "WORKERS": 3}
+    named = doctor("--role", role, **settings)
+    wanted = [int(re.search(r"needs (\d+)", named.of(about)[1])[1])
+              for about in ("postgres connections", "valkey clients")]
+    instance = Mitrad(settings, arguments=["--role", role]).start(ready=False)
+    in_postgres = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usename = 'mitrad'"
+    try:
+        with valkey.client() as client:
+            wait_until(lambda: [database.value(in_postgres, database.name), len(client.client_list()) - 1] == wanted,
+                       what=f"the instance to have {wanted} connections")
+    finally:
+        instance.stop()
 
 
 @pytest.mark.parametrize("seconds, verdict", [(0.5, "ok"), (3, "warn"), (-3, "warn"), (60, "FAIL"), (-60, "FAIL")])
