@@ -59,6 +59,15 @@ def test_every_problem_is_documented_as_it_is_answered():
     assert told == problems()
 
 
+def test_every_refusal_of_the_gate_is_documented():
+    row = r'^REFUSAL\(\w+, (\d+), "[^"]*", "(\w+)"'
+    answered = set(re.findall(row, read("server/gate/framing_refusals.def"), re.MULTILINE))
+    routes_too = {(status, code) for code, status, _ in problems()}
+    told = {(status, code.strip("`")) for code, status, _ in rows("Before any route")}
+    assert told == answered - routes_too
+    assert all(f"`{code}`" in section("Before any route") for _, code in answered)
+
+
 def test_no_problem_is_promised_that_does_not_exist():
     known = {code for code, _, _ in problems()}
     promised = {
