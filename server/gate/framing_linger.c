@@ -13,14 +13,16 @@
 #include "common/log.h"
 #include "server/gate/framing_connection.h"
 
-#define LINGER_BYTES_MAX ((uint32_t)1024 * 1024)
+/* Who uploads a photo here by mistake sends all of it before he reads that it is too large. */
+#define LINGER_BYTES_MAX    ((uint32_t)32 << 20)
+#define LINGER_BYTES_A_CALL ((size_t)1 << 20)
 
 static void
 lingering_readable(evutil_socket_t fd, short what, void *argument)
 {
 	struct connection *c = argument;
 	/* On TCP this drops the bytes without copying them anywhere (tcp(7), MSG_TRUNC). */
-	ssize_t dropped = recv(fd, NULL, LINGER_BYTES_MAX, MSG_TRUNC | MSG_DONTWAIT);
+	ssize_t dropped = recv(fd, NULL, LINGER_BYTES_A_CALL, MSG_TRUNC | MSG_DONTWAIT);
 
 	if (dropped < 0 && (errno == EAGAIN || errno == EINTR))
 		return;

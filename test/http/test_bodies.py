@@ -105,6 +105,10 @@ def test_a_body_of_one_byte_more_is_too_large(send, count):
     assert count() == before
 
 
+def test_who_sends_ten_megabytes_before_he_reads_is_told_that_they_are_too_many(send):
+    problem_of(send(padded(10_000_000)), 413, "PAYLOAD_TOO_LARGE")
+
+
 def test_a_body_of_more_chunks_than_64_kib_is_too_large(mitrad, operator_token, count):
     before = count()
     body = padded(LARGEST + 1).encode()
