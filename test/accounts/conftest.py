@@ -8,8 +8,8 @@ import jwt
 import pytest
 
 from harness import tokens
-from harness.mitrad import CALM, Mitrad
-from harness.valkey import Valkey
+from harness.mitrad import Mitrad
+from harness.module_servers import database, mitrad, settings, valkey  # noqa: F401  (fixtures)
 
 REFRESH = "/api/shared/auth/refresh"
 
@@ -46,34 +46,6 @@ class Device:
         assert answer.status == 200, answer
         self.tokens = answer.json
         return self
-
-
-@pytest.fixture(scope="module")
-def database(shared_postgres):
-    made = shared_postgres.ensure_running().create_database()
-    yield made
-    shared_postgres.ensure_running()
-    made.drop()
-
-
-@pytest.fixture(scope="module")
-def valkey():
-    server = Valkey().start()
-    yield server
-    server.ensure_running().stop()
-
-
-@pytest.fixture(scope="module")
-def settings(database, valkey):
-    """Those of the module's instance; a module that needs others has a fixture of this name."""
-    return {"DATABASE_URL": database.url, "VALKEY_URL": valkey.url}
-
-
-@pytest.fixture(scope="module")
-def mitrad(settings):
-    instance = Mitrad(settings, arrangement=CALM).start()
-    yield instance
-    instance.stop()
 
 
 @pytest.fixture

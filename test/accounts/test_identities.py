@@ -38,10 +38,10 @@ def configured(issuer):
 
 
 @pytest.fixture(scope="module")
-def settings(database, valkey, issuer):
+def settings(database, issuer):
     # Many tests, one address: the limits by address have tests of their own.
     database.execute("UPDATE app_config SET value = '100000' WHERE key LIKE 'rate_%'")
-    return {"DATABASE_URL": database.url, "VALKEY_URL": valkey.url, **configured(issuer)}
+    return configured(issuer)
 
 
 @pytest.fixture

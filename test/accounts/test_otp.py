@@ -17,15 +17,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def settings(database, valkey):
+def settings(database):
     # Many tests, one address: the limits by address have tests of their own.
     database.execute("UPDATE app_config SET value = '100000' WHERE key LIKE 'rate_%' OR key = 'otp_per_address_hour'")
-    return {
-        "DATABASE_URL": database.url,
-        "VALKEY_URL": valkey.url,
-        "OTP_SENDER": "log",
-        "AUTH_JWT_SECRET_PREVIOUS": tokens.PREVIOUS_SECRET,
-    }
+    return {"OTP_SENDER": "log", "AUTH_JWT_SECRET_PREVIOUS": tokens.PREVIOUS_SECRET}
 
 
 def new_phone():

@@ -84,6 +84,20 @@ class Database:
         return None if row is None else next(iter(row.values()))
 
     @contextlib.contextmanager
+    def holding(self, sql, *arguments):
+        """Another transaction has run this and keeps its locks until the block ends; then it is undone."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.autocommit = False
+            connection.cursor().execute(sql, arguments or None)
+            yield
+
+    def waiting(self):
+        """How many statements wait for a lock."""
+        return self.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+
+    @contextlib.contextmanager
     def statements(self):
         """
         Counts what the program (not the test) runs in this database meanwhile:

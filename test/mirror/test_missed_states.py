@@ -107,11 +107,9 @@ def test_a_worker_that_does_not_finish_its_drain_is_missed(
             far.internal.patch(f"/internal/mitras/{mitra.id}", token=operator_token, json={"is_active": False})
 
     request = threading.Thread(target=deactivate)
-    with contextlib.closing(database.connect()) as holder:
-        holder.autocommit = False
-        holder.cursor().execute("SELECT FROM mitras WHERE id = %s FOR UPDATE", (mitra.id,))
+    with database.holding("SELECT FROM mitras WHERE id = %s FOR UPDATE", mitra.id):
         request.start()
-        until(lambda: database.rows("SELECT FROM pg_locks WHERE NOT granted"), what="the request to wait for the lock")
+        until(database.waiting, what="the request to wait for the lock")
         far.signal(signal.SIGTERM)
         until(lambda: len(writers(mirror)) == 3, what="its sweeper to leave")
         if end == "is killed":
@@ -140,11 +138,9 @@ def test_a_worker_that_stops_before_it_knows_how_a_change_ended_is_missed(
         answers.append(far.internal.patch(path, token=operator_token, json={"is_active": False}).status)
 
     request = threading.Thread(target=deactivate)
-    with contextlib.closing(database.connect()) as holder:
-        holder.autocommit = False
-        holder.cursor().execute("SELECT FROM mitras WHERE id = %s FOR UPDATE", (mitra.id,))
+    with database.holding("SELECT FROM mitras WHERE id = %s FOR UPDATE", mitra.id):
         request.start()
-        until(lambda: database.rows("SELECT FROM pg_locks WHERE NOT granted"), what="the request to wait for the lock")
+        until(database.waiting, what="the request to wait for the lock")
         proxy.refuse()
         proxy.cut()
         request.join()

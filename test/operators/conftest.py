@@ -1,6 +1,5 @@
 """
-What the tests of operators share: one calm instance for a module, with a database and a Valkey of its own, operators in
-it, and a browser that keeps the cookie.
+What the tests of operators share: one calm instance for a module, operators in it, and a browser that keeps the cookie.
 
 Every test makes the operators it needs.  Their passwords are stored by a scrypt that costs nothing, so that a test
 waits for the program and not for the arithmetic; what the program itself stores is as slow as it should be.
@@ -9,34 +8,20 @@ waits for the program and not for the arithmetic; what the program itself stores
 import pytest
 
 from harness import operators
-from harness.mitrad import CALM, Mitrad
+from harness.module_servers import database as plain_database, mitrad, valkey  # noqa: F401  (fixtures)
 from harness.operators import Browser
-from harness.valkey import Valkey
 
 
 @pytest.fixture(scope="module")
-def database(shared_postgres):
-    made = shared_postgres.ensure_running().create_database()
+def database(plain_database):
     # All operators of the suite come from one address.
-    made.execute("UPDATE app_config SET value = '100000' WHERE key = 'rate_login_per_minute'")
-    yield made
-    shared_postgres.ensure_running()
-    made.drop()
+    plain_database.execute("UPDATE app_config SET value = '100000' WHERE key = 'rate_login_per_minute'")
+    return plain_database
 
 
 @pytest.fixture(scope="module")
-def valkey():
-    server = Valkey().start()
-    yield server
-    server.ensure_running().stop()
-
-
-@pytest.fixture(scope="module")
-def mitrad(database, valkey):
-    settings = {"DATABASE_URL": database.url, "VALKEY_URL": valkey.url, "CC_ORIGIN": operators.ORIGIN}
-    instance = Mitrad(settings, arrangement=CALM).start()
-    yield instance
-    instance.stop()
+def settings():
+    return {"CC_ORIGIN": operators.ORIGIN}
 
 
 @pytest.fixture

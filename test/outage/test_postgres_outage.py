@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from harness import people, program
+from harness import program
 from harness.api import problem_of
 from harness.mitrad import CALM
 from harness.wait import wait_until
@@ -199,20 +199,14 @@ def test_a_connection_that_breaks_in_mid_statement_is_503_and_leaves_truth_and_m
     mitrad, proxy, database, online_mitra
 ):
     mitra = online_mitra(mitrad)
-    rival = database.connect()
-    rival.autocommit = False
-    with rival.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM mitras WHERE id = %s FOR UPDATE", (mitra.id,))
     answers = []
     asking = threading.Thread(target=lambda: answers.append(mitrad.post(OFFLINE, token=mitra.token)))
-    asking.start()
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'mitrad'"
-    wait_until(lambda: database.value(waiting) == 1, 10, "the statement to wait")
-    proxy.cut()
-    asking.join()
+    with database.holding("SELECT FROM mitras WHERE id = %s FOR UPDATE", mitra.id):
+        asking.start()
+        wait_until(database.waiting, 10, "the statement to wait")
+        proxy.cut()
+        asking.join()
     problem_of(answers[0], 503, "DATABASE_UNAVAILABLE")
-    rival.rollback()
-    rival.close()
     wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, 10, "PostgreSQL again")
     # Whether the transition was committed nobody can know; the mirror follows either way.
     wait_until(lambda: mirror_is_right(mitrad), 15, "an equal mirror")
@@ -220,18 +214,9 @@ def test_a_connection_that_breaks_in_mid_statement_is_503_and_leaves_truth_and_m
 
 def test_a_statement_that_waits_too_long_for_a_lock_is_503_and_hurts_nobody_else(mitrad, database, make_mitra):
     held, free = make_mitra(), make_mitra()
-    rival = database.connect()
-    rival.autocommit = False
-    with rival.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM mitras WHERE id = %s FOR UPDATE", (held.id,))
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(mitrad.post(ONLINE, token=held.token)))
-    asking.start()
-    asking.join()
-    problem_of(answers[0], 503, "DATABASE_UNAVAILABLE")
-    assert mitrad.post(ONLINE, token=free.token).status == 200
-    rival.rollback()
-    rival.close()
+    with database.holding("SELECT FROM mitras WHERE id = %s FOR UPDATE", held.id):
+        problem_of(mitrad.post(ONLINE, token=held.token), 503, "DATABASE_UNAVAILABLE")
+        assert mitrad.post(ONLINE, token=free.token).status == 200
     assert mitrad.post(ONLINE, token=held.token).status == 200
     assert database.value("SELECT count(*) FROM mitra_online_logs WHERE mitra_id = %s", held.id) == 1
 

@@ -282,24 +282,18 @@ def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, 
     mitras = [world.online_mitra() for _ in range(20)]
     proxy.refuse()
     wait_until(lambda: world.sources() == {"postgres"}, 10, "the outage to be noticed")
-    # One transaction holds a row, so that heartbeats gather behind the first statement.
-    rival = database.connect()
-    rival.autocommit = False
-    with rival.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM mitra_online_status WHERE mitra_id = %s FOR UPDATE", (mitras[0].id,))
     answers = []
     first, *others = [threading.Thread(target=lambda m=m: answers.append(world.beat(m).json)) for m in mitras]
     with database.statements() as ran:
-        first.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'mitrad'"
-        wait_until(lambda: database.value(waiting) == 1, what="the first to wait")
-        for thread in others:
-            thread.start()
-        wait_until(lambda: world.mitrad.metric("mitrad_http_in_flight") >= 20, what="all to have arrived")
-        rival.rollback()
+        # One transaction holds a row, so that heartbeats gather behind the first statement.
+        with database.holding("SELECT FROM mitra_online_status WHERE mitra_id = %s FOR UPDATE", mitras[0].id):
+            first.start()
+            wait_until(database.waiting, what="the first to wait")
+            for thread in others:
+                thread.start()
+            wait_until(lambda: world.mitrad.metric("mitrad_http_in_flight") >= 20, what="all to have arrived")
         for thread in (first, *others):
             thread.join()
-    rival.close()
     assert answers == [{"online": True}] * 20
     assert ran.matching("mitra_beat") <= 3, ran.calls
 

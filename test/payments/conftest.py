@@ -2,7 +2,6 @@
 
 import base64
 import itertools
-import json
 import re
 import threading
 
@@ -139,6 +138,18 @@ class PaidService(Service):
         self.database.execute(
             "UPDATE payments SET next_ask_at = now() WHERE id = %s AND next_ask_at IS NOT NULL", payment["id"]
         )
+
+
+def has_status(service, session, status):
+    wait_until(lambda: service.status(session) == status, 30, f"the session to be {status}")
+
+
+def payment_row(service, payment):
+    return service.database.one("SELECT * FROM payments WHERE id = %s", payment["id"])
+
+
+def asked_no_more(service, payment):
+    wait_until(lambda: payment_row(service, payment)["next_ask_at"] is None, 30, "no more questions")
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import pytest
 
 from harness.wait import wait_until
 
+from .conftest import asked_no_more, has_status, payment_row
+
 LOOK = r"/v2/invoices/\w+"
 AWAY = (503, {}, {})
 
@@ -29,18 +31,6 @@ def say_expired(service, xendit, payment, **more):
     service.heard()
 
 
-def has_status(service, session, status):
-    wait_until(lambda: service.status(session) == status, 20, f"the session to be {status}")
-
-
-def row_of(service, payment):
-    return service.database.one("SELECT * FROM payments WHERE id = %s", payment["id"])
-
-
-def asked_no_more(service, payment):
-    wait_until(lambda: row_of(service, payment)["next_ask_at"] is None, 20, "no more questions")
-
-
 def test_money_that_contradicts_the_message_is_found_at_once(service, xendit, open_payment, consistent):
     session, payment = open_payment()
     xendit.pay(payment["id"])
@@ -57,14 +47,14 @@ def test_money_of_a_session_that_has_ended_is_found_at_once_and_due_to_be_given_
     session, payment = open_payment()
     xendit.fault = lambda asked: AWAY
     service.of_customer(session, "cancel")
-    wait_until(lambda: row_of(service, payment)["asked"] == 1, 20, "the question in vain")
+    wait_until(lambda: payment_row(service, payment)["asked"] == 1, 20, "the question in vain")
     service.instance.wait_log("it answered 503")
     ask_in_an_hour(database)
     xendit.pay(payment["id"])
     xendit.fault = lambda asked: None
     say_expired(service, xendit, payment)
     wait_until(lambda: service.payment(session)["status"] == "refund_due", 20, "the late money")
-    assert row_of(service, payment)["paid_amount"] == payment["amount"]
+    assert payment_row(service, payment)["paid_amount"] == payment["amount"]
     assert consistent()
 
 
@@ -75,7 +65,7 @@ def test_what_the_provider_confirms_is_asked_about_no_more(service, xendit, open
     asked_no_more(service, payment)
     assert len(xendit.asked("GET", LOOK)) == 1
     say_expired(service, xendit, payment)
-    assert row_of(service, payment)["next_ask_at"] is None, "it has answered that"
+    assert payment_row(service, payment)["next_ask_at"] is None, "it has answered that"
     service.move(session, "created_at", -901)
     has_status(service, session, "cancelled")
     assert (service.payment(session)["status"], len(xendit.asked("GET", LOOK))) == ("expired", 1)
@@ -86,7 +76,7 @@ def test_an_invoice_that_is_open_after_all_can_still_be_paid(service, xendit, op
     session, payment = open_payment()
     say_expired(service, xendit, payment)
     wait_until(lambda: xendit.asked("GET", LOOK), 20, "the question")
-    assert row_of(service, payment)["next_ask_at"] is not None
+    assert payment_row(service, payment)["next_ask_at"] is not None
     service.say(xendit.pay(payment["id"]))
     has_status(service, session, "searching")
 
@@ -97,7 +87,7 @@ def test_while_the_provider_is_away_the_session_ends_in_time_and_the_invoice_aft
     for number in range(1, 4):
         say_expired(service, xendit, payment)
         wait_until(lambda: len(xendit.asked("GET", LOOK)) == number, 20, "the question in vain")
-    assert row_of(service, payment)["asked"] == 2, "however often it is said, there will be enough questions"
+    assert payment_row(service, payment)["asked"] == 2, "however often it is said, there will be enough questions"
     service.move(session, "created_at", -901)
     has_status(service, session, "cancelled")
     assert service.payment(session)["status"] == "expired"
@@ -112,14 +102,14 @@ def test_what_was_paid_stays_paid_and_nothing_is_asked(service, xendit, open_pay
     service.say(xendit.pay(payment["id"]))
     has_status(service, session, "searching")
     say_expired(service, xendit, payment)
-    row = row_of(service, payment)
+    row = payment_row(service, payment)
     assert (row["status"], row["next_ask_at"]) == ("paid", None)
     assert xendit.asked("GET", LOOK) == []
 
 
 def test_word_of_another_invoice_hurries_nothing(service, xendit, open_payment):
     session, payment = open_payment()
-    former = row_of(service, payment)
+    former = payment_row(service, payment)
     say_expired(service, xendit, payment, id="another")
-    assert row_of(service, payment) == former
+    assert payment_row(service, payment) == former
     assert service.status(session) == "pending_payment"

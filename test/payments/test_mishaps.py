@@ -14,7 +14,7 @@ from harness import tokens
 from harness.mitrad import CALM
 from harness.wait import wait_until
 
-from .conftest import CUT, PaidService
+from .conftest import CUT, PaidService, asked_no_more, has_status, payment_row
 
 INVOICES = "/v2/invoices"
 
@@ -23,18 +23,6 @@ def kill_sweeper(instance):
     (pid,) = instance.children()["sweeper"]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: instance.children()["sweeper"] not in ([], [pid]), 30, "another sweeper")
-
-
-def has_status(service, session, status):
-    wait_until(lambda: service.status(session) == status, 30, f"the session to be {status}")
-
-
-def payment_row(service, payment):
-    return service.database.one("SELECT * FROM payments WHERE id = %s", payment["id"])
-
-
-def asked_no_more(service, payment):
-    wait_until(lambda: payment_row(service, payment)["next_ask_at"] is None, 30, "no more questions")
 
 
 def is_closed(xendit, payment):
@@ -213,15 +201,12 @@ def test_while_somebody_holds_a_session_only_its_own_money_waits(
     session, payment = service.open_payment()
     other, other_payment = service.open_payment()
     said = xendit.pay(payment["id"])
-    connection = database.connect()
-    connection.autocommit = False
-    try:
-        if how == "found":
-            held.method, xendit.fault = "GET", held
-            service.ask_now(payment)
-            assert held.arrived.wait(20)
-        row = {"chat_sessions": session, "payments": payment}[held_row]["id"]
-        connection.cursor().execute(f"SELECT FROM {held_row} WHERE id = %s FOR UPDATE", (row,))
+    if how == "found":
+        held.method, xendit.fault = "GET", held
+        service.ask_now(payment)
+        assert held.arrived.wait(20)
+    row = {"chat_sessions": session, "payments": payment}[held_row]["id"]
+    with database.holding(f"SELECT FROM {held_row} WHERE id = %s FOR UPDATE", row):
         held.released.set()
         if how == "told":
             service.say(said)
@@ -232,8 +217,6 @@ def test_while_somebody_holds_a_session_only_its_own_money_waits(
         has_status(service, other, "unmatched")
         assert time.monotonic() - began < 5
         assert service.status(session) == "pending_payment"
-    finally:
-        connection.close()
     has_status(service, session, "searching")
     service.heard()
     assert database.rows("SELECT DISTINCT outcome FROM payment_webhooks") == [{"outcome": "processed"}]

@@ -10,13 +10,9 @@ from harness.api import problem_of
 from harness.mitrad import CALM
 from harness.wait import holds_for, wait_until
 
-from .conftest import CALLBACK_TOKEN, CUT, WEBHOOK, PaidService
+from .conftest import CALLBACK_TOKEN, CUT, WEBHOOK, PaidService, has_status
 
 INVOICES = "/v2/invoices"
-
-
-def has_status(service, session, status):
-    wait_until(lambda: service.status(session) == status, 20, f"the session to be {status}")
 
 
 # Invoices

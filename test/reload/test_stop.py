@@ -11,22 +11,14 @@ from harness.wait import wait_until
 def test_term_answers_what_has_been_asked_and_exits_with_0(mitrad, database, make_mitra, mitra_token):
     mitra = make_mitra()
     answers = []
-    blocker = database.connect()
-    blocker.autocommit = False
-    try:
-        blocker.cursor().execute("lock table mitra_online_status in access exclusive mode")
-        asking = threading.Thread(
-            target=lambda: answers.append(mitrad.post("/api/mitra/status/online", token=mitra_token(mitra.id)))
-        )
+    asking = threading.Thread(
+        target=lambda: answers.append(mitrad.post("/api/mitra/status/online", token=mitra_token(mitra.id)))
+    )
+    with database.holding("LOCK TABLE mitra_online_status IN ACCESS EXCLUSIVE MODE"):
         asking.start()
-        wait_until(
-            lambda: database.rows("select 1 from pg_locks where not granted"), what="the request to wait for the lock"
-        )
+        wait_until(database.waiting, what="the request to wait for the lock")
         mitrad.signal(signal.SIGTERM)
         mitrad.wait_log("mitrad is stopping")
-    finally:
-        blocker.rollback()
-        blocker.close()
     asking.join(30)
 
     assert answers and answers[0].status == 200

@@ -21,6 +21,17 @@ def migrate(database, **settings):
     return program.run("migrate", settings={"DATABASE_URL": database.url, **settings})
 
 
+def begin_migrate(database):
+    """The program under way; its log is its output."""
+    return subprocess.Popen(
+        [program.binary(), "migrate"],
+        env=program.environment({"DATABASE_URL": database.url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def contents(database):
     """Everything that a migration makes, as far as a second run could change it."""
     return (
@@ -40,17 +51,7 @@ def test_a_second_run_changes_nothing(empty):
 
 
 def test_two_runners_at_once_both_succeed_and_migrate_once(empty):
-    settings = {"DATABASE_URL": empty.url}
-    runners = [
-        subprocess.Popen(
-            [program.binary(), "migrate"],
-            env=program.environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(3)
-    ]
+    runners = [begin_migrate(empty) for _ in range(3)]
     logs = [runner.communicate(timeout=60)[0] for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0, 0], logs
     assert sum(log.count("applied 001_tables.sql") for log in logs) == 1, logs
@@ -61,13 +62,7 @@ def test_a_runner_waits_for_the_other_and_then_succeeds(empty):
     holder = empty.connect()
     with holder.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(7236171205148471)")
-    runner = subprocess.Popen(
-        [program.binary(), "migrate"],
-        env=program.environment({"DATABASE_URL": empty.url}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    runner = begin_migrate(empty)
     try:
         wait_until(lambda: empty.value(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1)
@@ -117,13 +112,7 @@ def test_it_gives_way_to_a_transaction_that_holds_a_table(database, rival, make_
     database.execute("DROP SCHEMA mitrad CASCADE")
     request = rival()
     request.execute("SELECT FROM mitras FOR SHARE")
-    runner = subprocess.Popen(
-        [program.binary(), "migrate"],
-        env=program.environment({"DATABASE_URL": database.url}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    runner = begin_migrate(database)
     try:
         wait_until(lambda: database.value(
             "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted") == 1)
@@ -179,13 +168,7 @@ def test_it_waits_no_longer_than_it_may_for_a_server_that_is_away():
 
 def test_it_waits_for_a_server_that_is_still_starting(postgres, empty):
     postgres.stop()
-    runner = subprocess.Popen(
-        [program.binary(), "migrate"],
-        env=program.environment({"DATABASE_URL": empty.url}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    runner = begin_migrate(empty)
     try:
         assert "waiting for PostgreSQL" in runner.stdout.readline()
     finally:
