@@ -295,7 +295,7 @@ take_back(struct sweeper *s, struct sweep *sweep, struct arena *arena,
 		}
 	if (heard == 0)
 		return true;
-	if (!sweeper_query(s, SQL_BACK_ONLINE, 2,
+	if (!sweeper_change(s, SQL_BACK_ONLINE, 2,
 		(const char *[]){
 		    sweeper_array(arena, ids, heard), sweeper_array(arena, versions, heard) },
 		&rows))
@@ -318,7 +318,7 @@ take_page(
 
 	if (!keep_silent(s, sweep, NULL, arena, ids, &count))
 		return valkey_failed(s);
-	if (!sweeper_query(s, SQL_AUTO_OFFLINE, 2,
+	if (!sweeper_change(s, SQL_AUTO_OFFLINE, 2,
 		(const char *[]){ sweeper_array(arena, ids, count), sweep->cutoff }, &rows))
 		return skipped(s->error);
 	swept = mirror_states_of(arena, rows, &states);

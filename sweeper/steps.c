@@ -6,6 +6,8 @@
 #include <event2/event.h>
 
 #include "common/clock.h"
+#include "common/config.h"
+#include "common/counters.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "common/valkey.h"
@@ -36,6 +38,18 @@ sweeper_answer(struct sweeper *s, struct pg_question *question, struct rows **ro
 	rows_free(*rows);
 	*rows = NULL;
 	return false;
+}
+
+bool
+sweeper_change(struct sweeper *s, enum sweeper_statement statement, int arguments,
+    const char *const *values, struct rows **rows)
+{
+	uint64_t lost = counters.pg_disconnects;
+	bool good = sweeper_query(s, statement, arguments, values, rows);
+
+	if (!good && counters.pg_disconnects != lost)
+		mirror_suspect(s->mirror, s->config->database_timeout_ms);
+	return good;
 }
 
 struct valkey_replies *

@@ -82,6 +82,12 @@ void sweeper_sleep(struct sweeper *, int64_t ms);
 /* The caller frees *rows. */
 bool sweeper_query(struct sweeper *, enum sweeper_statement, int arguments,
     const char *const *values, struct rows **) __attribute__((warn_unused_result));
+/*
+ * The same for what changes the mirror's states.  If the connection breaks in between, it may have happened, or happen
+ * still, and nobody knows what: then the mirror is reseeded.
+ */
+bool sweeper_change(struct sweeper *, enum sweeper_statement, int arguments,
+    const char *const *values, struct rows **) __attribute__((warn_unused_result));
 /* The answer to what pg_ask() has asked, likewise. */
 bool sweeper_answer(struct sweeper *, struct pg_question *, struct rows **)
     __attribute__((warn_unused_result));

@@ -52,7 +52,7 @@ transition(
 	bool made;
 	size_t count;
 
-	if (!sweeper_query(s, statement, arguments, values, &rows)) {
+	if (!sweeper_change(s, statement, arguments, values, &rows)) {
 		log_warning("[deadlines] failed: %s", s->error);
 		return TRANSITION_FAILED;
 	}

@@ -150,6 +150,24 @@ def test_a_worker_that_stops_before_it_knows_how_a_change_ended_is_missed(
     until(mirror.equal)
 
 
+def test_a_sweep_that_does_not_learn_how_its_change_ended_is_looked_after(
+    mirror, listening, make_mitra, proxy_factory, postgres, sweeper, database, until
+):
+    proxy = proxy_factory(postgres)
+    mitra = make_mitra()
+    mirror.put_online(mitra, heard_ago=600)
+    mirror.reseed()
+    with database.holding("LOCK TABLE mitra_online_logs IN SHARE MODE"):
+        sweeper(DATABASE_URL=database.url_through(proxy), MITRA_AUTO_OFFLINE_SWEEP_SECONDS=1)
+        until(database.waiting, what="the sweep to wait for the lock")
+        proxy.refuse()
+        proxy.cut()
+    until(lambda: not mirror.is_online(mitra), what="the commit that nobody was told of")
+    assert mirror.keys.sismember("mitras:online", mitra.id), "the mirror knows nothing of it yet"
+    proxy.forward()
+    until(mirror.equal)
+
+
 def test_who_stops_in_order_is_not_missed(mirror, two_instances, until):
     near, far, _ = two_instances
     until(lambda: len(writers(mirror)) == 4)

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from harness.api import fields_of, problem_of
-from harness.operators import USERS, Browser, Operator
+from harness.operators import USERS, Operator
 
 OWN = f"{USERS}/me/password"
 NOBODY = "11111111-2222-4333-8444-555555555555"

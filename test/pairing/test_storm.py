@@ -13,7 +13,6 @@ import random
 import re
 import signal
 import threading
-import time
 from collections import Counter
 
 import pytest
