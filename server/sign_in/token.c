@@ -185,19 +185,43 @@ header_is_ours(struct arena *arena, const struct parts *parts)
 	       json_member(header, "crit") == NULL;
 }
 
-/* Seconds since 1970, maybe with a fraction (RFC 7519 section 2), as far as a double counts them. */
+/*
+ * A claim that holds a time: seconds since 1970, maybe with a fraction (RFC 7519 section 2).  `*ms` is 0 if it
+ * is not there and need not be.
+ */
 static bool
-is_numeric_date(const struct json *claim)
+claim_time(const struct json *claims, const char *name, bool required, double *ms)
 {
-	return (claim->type == JSON_INTEGER || claim->type == JSON_DOUBLE) &&
-	       claim->number >= -TIME_MOST_SECONDS && claim->number <= TIME_MOST_SECONDS;
+	const struct json *claim = json_member(claims, name);
+
+	*ms = 0;
+	if (claim == NULL)
+		return !required;
+	if ((claim->type != JSON_INTEGER && claim->type != JSON_DOUBLE) ||
+	    claim->number < -TIME_MOST_SECONDS || claim->number > TIME_MOST_SECONDS)
+		return false;
+	*ms = claim->number * 1000;
+	return true;
+}
+
+static enum token_state
+times_check(const struct json *claims)
+{
+	double now_ms = (double)clock_wall_ms(), expires_ms, issued_ms, not_before_ms;
+
+	if (!claim_time(claims, "exp", true, &expires_ms) ||
+	    !claim_time(claims, "iat", false, &issued_ms) ||
+	    !claim_time(claims, "nbf", false, &not_before_ms))
+		return TOKEN_INVALID;
+	if (expires_ms <= now_ms)
+		return TOKEN_PAST;
+	return not_before_ms <= now_ms ? TOKEN_VALID : TOKEN_INVALID;
 }
 
 static enum token_state
 claims_check(const struct json *claims, struct caller *caller)
 {
-	const struct json *expires = json_member(claims, "exp"),
-			  *issued = json_member(claims, "iat");
+	enum token_state state = times_check(claims);
 	struct caller found = { .type = user_type_of(claims), .role = role_of(claims) };
 
 	if (found.type == USER_NONE || (found.type == USER_OPERATOR && found.role == OPERATOR_NOT))
@@ -205,13 +229,9 @@ claims_check(const struct json *claims, struct caller *caller)
 	if (!claim_uuid(claims, "sub", true, found.id) ||
 	    !claim_uuid(claims, "session_id", false, found.session_id))
 		return TOKEN_INVALID;
-	if (expires == NULL || !is_numeric_date(expires) ||
-	    (issued != NULL && !is_numeric_date(issued)))
-		return TOKEN_INVALID;
-	if (expires->number * 1000 <= (double)clock_wall_ms())
-		return TOKEN_PAST;
-	*caller = found;
-	return TOKEN_VALID;
+	if (state == TOKEN_VALID)
+		*caller = found;
+	return state;
 }
 
 enum token_state

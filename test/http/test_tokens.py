@@ -51,6 +51,8 @@ def test_the_internal_listener_refuses_the_same_bad_tokens(mitrad, name):
         {"exp": 2**63},
         {"iat": "now"},
         {"iat": "1.5"},
+        {"nbf": 4102444800},
+        {"nbf": "1"},
         {"sub": ["a"]},
         {"sub": True},
         {"sub": {}},

@@ -184,6 +184,13 @@ TEST("times are numbers of seconds, whole or with a fraction")
 	CHECK(expiring_at("-1e300") == TOKEN_INVALID);
 }
 
+TEST("a token whose time has not come is none")
+{
+	CHECK(expiring_at("4102444800,\"nbf\":1") == TOKEN_VALID);
+	CHECK(expiring_at("4102444800,\"nbf\":4102444799.5") == TOKEN_INVALID);
+	CHECK(expiring_at("4102444800,\"nbf\":\"1\"") == TOKEN_INVALID);
+}
+
 TEST("what has no two dots, or a signature of another length, is refused before anything is parsed")
 {
 	static const char *const bad[] = { "", ".", "..", "a.b", "a.b.c", "a.b.c.d",
