@@ -5,11 +5,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/queue.h>
 
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
 
 #include "common/cidr.h"
 #include "common/config.h"
@@ -80,11 +77,10 @@ static const char *
 forwarded_for(struct request *r)
 {
 	const char *list = "";
-	struct evkeyval *header;
+	const char *value = request_header(r, "X-Forwarded-For");
 
-	TAILQ_FOREACH(header, evhttp_request_get_input_headers(r->http), next)
-		if (strcasecmp(header->key, "X-Forwarded-For") == 0)
-			list = arena_printf(&r->arena, "%s,%s", list, header->value);
+	for (; value != NULL; value = request_header_after(value, "X-Forwarded-For"))
+		list = arena_printf(&r->arena, "%s,%s", list, value);
 	return list;
 }
 

@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-#include <event2/http.h>
-#include <event2/keyvalq_struct.h>
-
 #include "server/reply.h"
 #include "server/request.h"
 
@@ -14,8 +11,7 @@
 const char *
 cookie_read(struct request *r)
 {
-	struct evkeyvalq *headers = evhttp_request_get_input_headers(r->http);
-	const char *at = evhttp_find_header(headers, "Cookie");
+	const char *at = request_header(r, "Cookie");
 	size_t name_length = strlen(COOKIE_NAME "=");
 
 	while (at != NULL && *at != '\0') {

@@ -8,9 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include <event2/http.h>
-#include <event2/keyvalq_struct.h>
-
 #include "common/config.h"
 #include "server/reply.h"
 #include "server/request.h"
@@ -73,9 +70,8 @@ origin_is_host(const char *origin, const char *host)
 bool
 cors_foreign(struct request *r)
 {
-	struct evkeyvalq *headers = evhttp_request_get_input_headers(r->http);
-	const char *origin = evhttp_find_header(headers, "Origin");
+	const char *origin = request_header(r, "Origin");
 
 	return origin != NULL && !r->origin_allowed &&
-	       !origin_is_host(origin, evhttp_find_header(headers, "Host"));
+	       !origin_is_host(origin, request_header(r, "Host"));
 }

@@ -9,7 +9,6 @@
 
 #include <event2/buffer.h>
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
 #include <openssl/crypto.h>
 
 #include "common/config.h"
@@ -22,12 +21,6 @@
 static outcome guard_caller(struct request *);
 static outcome guard_role(struct request *);
 static outcome guard_body(struct request *);
-
-static const char *
-header_of(struct request *r, const char *name)
-{
-	return evhttp_find_header(evhttp_request_get_input_headers(r->http), name);
-}
 
 static outcome
 reply_options(struct request *r, unsigned methods)
@@ -61,7 +54,7 @@ guard_route(struct request *r)
 	if (r->route->caller == FOR_ANYONE || r->route->caller == FOR_TESTER)
 		return guard_body(r);
 	/* A token that is no good is refused even so: its owner would sign in as somebody new and lose the history. */
-	if (r->route->caller == FOR_VISITOR && header_of(r, "Authorization") == NULL)
+	if (r->route->caller == FOR_VISITOR && request_header(r, "Authorization") == NULL)
 		return guard_body(r);
 	return guard_caller(r);
 }
@@ -69,7 +62,7 @@ guard_route(struct request *r)
 static outcome
 guard_caller(struct request *r)
 {
-	const char *authorization = header_of(r, "Authorization");
+	const char *authorization = request_header(r, "Authorization");
 
 	if (authorization == NULL || strncasecmp(authorization, "Bearer ", 7) != 0)
 		return reply_problem(r, PROBLEM_UNAUTHENTICATED, NULL);
@@ -126,7 +119,7 @@ guard_body(struct request *r)
 		return r->route->handler(r);
 	if (length == 0)
 		return reply_problem(r, PROBLEM_INVALID_JSON, "A JSON body is needed.");
-	if (!is_json(header_of(r, "Content-Type")))
+	if (!is_json(request_header(r, "Content-Type")))
 		return reply_problem(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
 	text = evbuffer_pullup(buffer, -1);
 	json = json_parse(&r->arena, (const char *)text, length, &error);
@@ -145,6 +138,6 @@ dispatch(struct worker *worker, struct evhttp_request *http, enum boot_listener_
 	struct request *r = request_new(worker, http, listener);
 
 	if (listener == LISTENER_INTERNAL)
-		cors_headers(r, header_of(r, "Origin"));
+		cors_headers(r, request_header(r, "Origin"));
 	(void)guard_route(r);
 }

@@ -7,14 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <event2/http.h>
-#include <event2/http_struct.h>
-#include <event2/keyvalq_struct.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/utf8.h"
+#include "server/gate/framing.h"
 #include "server/sign_in/hasher.h"
 #include "server/event_waits.h"
 
@@ -30,22 +30,33 @@ struct fault {
  * stands there is nobody's trace.
  */
 static void
-trace_take(struct request *r, struct evkeyvalq *headers)
+trace_take(struct request *r)
 {
-	const char *parent = evhttp_find_header(headers, "traceparent");
-	const char *cloud = evhttp_find_header(headers, "X-Cloud-Trace-Context");
+	const char *parent = request_header(r, "traceparent");
+	const char *cloud = request_header(r, "X-Cloud-Trace-Context");
 	const char *id = parent != NULL && strncmp(parent, "00-", 3) == 0 ? parent + 3 : cloud;
 
 	if (id != NULL && strspn(id, "0123456789abcdef") == TRACE_SIZE - 1)
 		memcpy(r->trace, id, TRACE_SIZE - 1);
 }
 
+static void
+fields_take(struct request *r)
+{
+	size_t length;
+	const char *lines = framing_fields(r->http, &length);
+	char *copy = arena_strndup(&r->arena, lines, length);
+
+	r->fields = copy;
+	for (char *end = copy; (end = strchr(end, '\r')) != NULL;)
+		*end++ = '\0';
+}
+
 struct request *
 request_new(struct worker *worker, struct evhttp_request *http, enum boot_listener_kind listener)
 {
 	struct request *r = calloc(1, sizeof(*r));
-	struct evkeyvalq *headers = evhttp_request_get_input_headers(http);
-	const char *given = evhttp_find_header(headers, "X-Request-Id");
+	const char *given;
 
 	if (r == NULL)
 		fatal("out of memory");
@@ -53,11 +64,13 @@ request_new(struct worker *worker, struct evhttp_request *http, enum boot_listen
 	r->http = http;
 	r->listener = listener;
 	r->started_us = clock_monotonic_us();
+	fields_take(r);
+	given = request_header(r, "X-Request-Id");
 	if (given != NULL && request_id_sane(given))
 		memcpy(r->id, given, strlen(given) + 1);
 	else
 		request_id_new(r->id);
-	trace_take(r, headers);
+	trace_take(r);
 	worker->requests_pending++;
 	return r;
 }
@@ -82,10 +95,28 @@ request_keep(struct request *r, const char *text)
 	return text == NULL ? NULL : arena_strdup(&r->arena, text);
 }
 
+/* An empty field, which no client can send, is the end. */
+static const char *
+field_find(const char *field, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (; *field != '\0'; field += strlen(field) + strlen("\r\n"))
+		if (strncasecmp(field, name, length) == 0 && field[length] == ':')
+			return field + length + 1;
+	return NULL;
+}
+
 const char *
 request_header(const struct request *r, const char *name)
 {
-	return evhttp_find_header(evhttp_request_get_input_headers(r->http), name);
+	return field_find(r->fields, name);
+}
+
+const char *
+request_header_after(const char *value, const char *name)
+{
+	return field_find(value + strlen(value) + strlen("\r\n"), name);
 }
 
 const char *

@@ -55,6 +55,7 @@ struct request {
 	const struct route *route;
 	struct arena arena;
 	struct caller caller;
+	const char *fields;      /* what framing_fields() gave, with a NUL in place of each CR */
 	const char *ids[2];      /* the ids in the path, in order */
 	const struct json *body; /* NULL if there was none; else what the route's body promises */
 	struct fault *faults;    /* in the query or the body */
@@ -96,8 +97,10 @@ void request_free(struct request *);
 /* A copy that lives as long as the request. */
 const char *request_keep(struct request *, const char *);
 
-/* What the client sent under that name; NULL if it did not. */
+/* The first field that the client sent under that name; NULL if it did not. */
 const char *request_header(const struct request *, const char *name);
+/* The next one after that value. */
+const char *request_header_after(const char *value, const char *name);
 
 /* The auth session of the caller's token, for SQL; NULL if it names none. */
 const char *request_session(const struct request *);

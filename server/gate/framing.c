@@ -6,6 +6,7 @@
  */
 #include "server/gate/framing.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -255,6 +256,18 @@ framing_of(struct evhttp_connection *connection)
 		if (framing->passage == passage)
 			return framing;
 	return NULL;
+}
+
+const char *
+framing_fields(struct evhttp_request *request, size_t *length)
+{
+	struct framing *framing = framing_of(evhttp_request_get_connection(request));
+	const struct framing_parse *p;
+
+	assert(framing != NULL && framing->serving != NULL);
+	p = &framing->serving->parse;
+	*length = p->head - p->request_line;
+	return p->text + p->request_line;
 }
 
 bool

@@ -5,7 +5,8 @@
  * and more, so that it and a proxy before it may disagree about where one request ends and the next
  * begins.  And its timeouts are per read.  So the bytes of every connection pass this gate first.
  * evhttp gets whole requests only, one at a time, rewritten in normal form; what is not beyond
- * doubt is answered here with a problem (docs/api.md) and the connection closed.
+ * doubt is answered here with a problem (docs/api.md) and the connection closed.  The fields go past
+ * evhttp, which would make a list node and two strings of each: the handler asks the gate for them.
  *
  * One gate per evhttp.  The worker need not tell it about replies: it watches what evhttp writes.
  */
@@ -67,6 +68,13 @@ size_t framing_busy(const struct framing *); /* of these: with a request not ful
  * dropped.
  */
 void framing_free(struct framing *);
+
+/*
+ * The fields of the request with which the handler has just been called, but for those that frame the
+ * message: each as "name:value" CR LF, in the order in which they came, *length bytes in all, without a
+ * NUL.  They are gone when the handler returns.
+ */
+const char *framing_fields(struct evhttp_request *, size_t *length);
 
 /*
  * Must the reply to this request say `Connection: close`?  (Where the client asked for it, evhttp

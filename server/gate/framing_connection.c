@@ -277,20 +277,21 @@ take(struct connection *c, const char *bytes, size_t count)
 		receive_more(c);
 }
 
+/* All that evhttp needs to know: the fields that are not about the connection are framing_fields(). */
 static void
 request_write(const struct connection *c, struct evbuffer *to)
 {
 	const struct framing_parse *p = &c->parse;
 	size_t body = p->length - p->head;
 
-	evbuffer_add(to, p->text, p->head);
+	evbuffer_add(to, p->text, p->request_line);
 	if (p->close || c->framing->draining)
 		evbuffer_add_printf(to, "Connection:close\r\n");
 	else if (p->version_1_0)
 		evbuffer_add_printf(to, "Connection:keep-alive\r\n");
 	if (body > 0)
 		evbuffer_add_printf(to, "Content-Length:%zu\r\n", body);
-	evbuffer_add_printf(to, "\r\n");
+	evbuffer_add(to, "\r\n", 2);
 	evbuffer_add(to, p->text + p->head, body);
 }
 
@@ -304,8 +305,10 @@ serve(struct connection *c)
 	c->in_body = false;
 	c->framing->busy++;
 	request_write(c, input);
-	framing_parse_reset(&c->parse);
+	c->framing->serving = c;
 	bufferevent_trigger(c->inner, EV_READ, BEV_TRIG_IGNORE_WATERMARKS);
+	c->framing->serving = NULL;
+	framing_parse_reset(&c->parse);
 	if (is_abandoned(c))
 		return;
 	if (evbuffer_get_length(input) > 0 || evhttp_is_waiting(c)) {

@@ -66,6 +66,7 @@ struct framing {
 	struct framing_limits limits;
 	struct framing_deadlines deadlines;
 	struct bufferevent *passage; /* underlies all `inner`; see framing_connection.c */
+	struct connection *serving;  /* evhttp is taking its request, or NULL */
 	struct connection *arriving; /* evhttp is accepting it, or just has; or NULL */
 	struct connection_list connections;
 	struct connection_list written;

@@ -160,19 +160,17 @@ take_head(
 static enum framing_refusal
 line_ended(struct framing_parse *p, const struct framing_limits *limits)
 {
+	bool is_first = p->step == STEP_REQUEST_LINE;
 	enum framing_refusal refusal;
 
 	p->cr = false;
-	if (p->length == p->line && p->step == STEP_FIELDS)
-		return framing_head_end(p, limits);
 	if (p->length == p->line)
-		return REFUSAL_REQUEST_LINE;
-	if (p->step == STEP_REQUEST_LINE)
-		refusal = framing_head_request(p);
-	else
-		refusal = framing_head_field(p, limits);
+		return is_first ? REFUSAL_REQUEST_LINE : framing_head_end(p, limits);
+	refusal = is_first ? framing_head_request(p) : framing_head_field(p, limits);
 	if (p->length > p->line)
 		append(p, "\r\n", 2);
+	if (is_first)
+		p->request_line = p->length;
 	p->line = p->length;
 	return refusal;
 }

@@ -50,13 +50,14 @@ enum framing_step {
 
 /* All zero is the start of a request. */
 struct framing_parse {
-	char *text;      /* owned; NULL before the first byte */
-	uint32_t room;   /* allocated */
-	uint32_t length; /* used */
-	uint32_t head;   /* of these: request line and fields; the rest is body */
-	uint32_t line;   /* where the unfinished line begins */
-	uint32_t taken;  /* bytes of the head as they came */
-	uint32_t wanted; /* bytes of the body, or of the chunk, that have not come yet */
+	char *text;            /* owned; NULL before the first byte */
+	uint32_t room;         /* allocated */
+	uint32_t length;       /* used */
+	uint32_t request_line; /* of these */
+	uint32_t head;         /* of these: request line and fields; the rest is body */
+	uint32_t line;         /* where the unfinished line begins */
+	uint32_t taken;        /* bytes of the head as they came */
+	uint32_t wanted;       /* bytes of the body, or of the chunk, that have not come yet */
 
 	uint8_t step;    /* enum framing_step */
 	uint8_t refusal; /* enum framing_refusal */

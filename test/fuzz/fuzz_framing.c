@@ -2,7 +2,8 @@
  * fuzz_framing: any bytes as what a client sends.
  *
  * Byte by byte they must be read as they are all at once.  What is taken must be in normal form: with its framing put back,
- * it is read again as the same request, and evhttp's parser finds the same path in its target.
+ * it is read again as the same request, and evhttp's parser finds the same path in its target.  And its fields are lines that
+ * can be told apart without knowing anything else.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ parse_bytes(struct framing_parse *, const char *, size_t, size_t *taken);
 static void compare(const struct framing_parse *, const struct framing_parse *);
 static void check_normal(const struct framing_parse *);
 static void check_target(const struct framing_parse *);
+static void check_fields(const struct framing_parse *);
 
 static const struct framing_limits limits = FRAMING_LIMITS(1);
 
@@ -68,7 +70,7 @@ static void
 compare(const struct framing_parse *a, const struct framing_parse *b)
 {
 	MUST(a->step == b->step && a->refusal == b->refusal && a->method == b->method);
-	MUST(a->length == b->length && a->head == b->head);
+	MUST(a->length == b->length && a->head == b->head && a->request_line == b->request_line);
 	MUST(a->length == 0 || memcmp(a->text, b->text, a->length) == 0);
 	MUST(a->close == b->close && a->expects_continue == b->expects_continue);
 	MUST(a->length <= limits.head_bytes + limits.body_bytes);
@@ -82,6 +84,7 @@ check_normal(const struct framing_parse *p)
 	char framing[64];
 
 	check_target(p);
+	check_fields(p);
 	/* The head alone may have become longer than it can be by the field that is put back. */
 	snprintf(framing, sizeof(framing), "Content-Length:%zu\r\n\r\n", body);
 	if (p->head + strlen(framing) > limits.head_bytes)
@@ -109,4 +112,19 @@ check_target(const struct framing_parse *p)
 	MUST(strncmp(evhttp_uri_get_path(uri), target, strcspn(target, "?")) == 0);
 	evhttp_uri_free(uri);
 	free(target);
+}
+
+static void
+check_fields(const struct framing_parse *p)
+{
+	const char *at = p->text + p->request_line, *end = p->text + p->head, *cr;
+
+	MUST(at[-1] == '\n' && memchr(p->text, '\n', p->head) == at - 1);
+	for (; at < end; at = cr + 2) {
+		cr = memchr(at, '\r', (size_t)(end - at));
+		MUST(cr != NULL && cr + 1 < end && cr[1] == '\n');
+		MUST(*at != ':' && memchr(at, ':', (size_t)(cr - at)) != NULL);
+		MUST(memchr(at, '\0', (size_t)(cr - at)) == NULL);
+		MUST(memchr(at, '\n', (size_t)(cr - at)) == NULL);
+	}
 }

@@ -166,6 +166,22 @@ def test_another_request_id_is_replaced(mitrad, given):
     assert problem_of(answer, 404, "NOT_FOUND")["request_id"] != given
 
 
+def test_a_field_is_known_by_all_of_its_name_and_the_first_one_counts(mitrad):
+    fields = (
+        *("X-Request: 1", "X-Request-Id-2: 2", "X-Empty:", "Y: X-Request-Id:3", "x-rEQUEST-iD: \t the-first \t"),
+        *("X-Request-Id: the-second", "X-Last:"),
+    )
+    with mitrad.public.connect() as stream:
+        stream.sendall("\r\n".join(("GET /livez HTTP/1.1", "Host: a", *fields, "", "")).encode())
+        stream.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := stream.recv(65536):
+            received += piece
+    first, second = re.findall(r"(?m)^X-Request-Id: (.+?)\r$", received.decode())
+    assert first == "the-first"
+    assert UUID.fullmatch(second), "what one request said is nothing to the next"
+
+
 def test_every_answer_has_a_request_id_of_its_own(mitrad):
     given = {mitrad.get("/livez").headers["x-request-id"] for _ in range(50)}
     assert len(given) == 50 and all(UUID.fullmatch(one) for one in given)
