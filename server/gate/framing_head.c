@@ -86,12 +86,32 @@ is_alphanumeric(char c)
 }
 
 /* RFC 9110 section 5.6.2 */
+static const bool token_bytes[256] = {
+	['0' ... '9'] = true,
+	['A' ... 'Z'] = true,
+	['a' ... 'z'] = true,
+	['!'] = true,
+	['#'] = true,
+	['$'] = true,
+	['%'] = true,
+	['&'] = true,
+	['\''] = true,
+	['*'] = true,
+	['+'] = true,
+	['-'] = true,
+	['.'] = true,
+	['^'] = true,
+	['_'] = true,
+	['`'] = true,
+	['|'] = true,
+	['~'] = true,
+};
+
 static bool
 is_token(struct piece piece)
 {
 	for (size_t i = 0; i < piece.length; i++)
-		if (!is_alphanumeric(piece.text[i]) &&
-		    strchr("!#$%&'*+-.^_`|~", piece.text[i]) == NULL)
+		if (!token_bytes[(unsigned char)piece.text[i]])
 			return false;
 	return piece.length > 0;
 }

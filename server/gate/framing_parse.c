@@ -123,17 +123,40 @@ head_byte(struct framing_parse *p, const struct framing_limits *limits, char c)
 	return REFUSAL_NONE;
 }
 
-/* The bytes up to the next one that head_byte() must decide about, all at once. */
+/* Looks at all of them even so, as a compiler then compares many at once. */
+static bool
+has_control(const char *bytes, size_t count)
+{
+	unsigned char found = 0;
+
+	for (size_t i = 0; i < count; i++)
+		found |= is_control(bytes[i]);
+	return found != 0;
+}
+
+/* How many bytes come before the next one that head_byte() must decide about: nearly always a CR. */
+static size_t
+plain_run(const char *bytes, size_t count)
+{
+	const char *cr = memchr(bytes, '\r', count);
+	size_t run = cr == NULL ? count : (size_t)(cr - bytes);
+
+	if (has_control(bytes, run))
+		for (run = 0; !is_control(bytes[run]);)
+			run++;
+	return run;
+}
+
+/* These all at once. */
 static size_t
 take_plain(
     struct framing_parse *p, const struct framing_limits *limits, const char *bytes, size_t count)
 {
-	size_t room = limits->head_bytes - p->taken, most = count < room ? count : room, run = 0;
+	size_t room = limits->head_bytes - p->taken, run;
 
 	if (p->cr)
 		return 0;
-	while (run < most && !is_control(bytes[run]))
-		run++;
+	run = plain_run(bytes, count < room ? count : room);
 	append(p, bytes, run);
 	p->taken += (uint32_t)run;
 	return run;
