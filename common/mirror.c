@@ -83,6 +83,7 @@ mirror_new(struct event_base *base, struct valkey *valkey)
 	mirror->doubt = evtimer_new(base, doubt_ends, mirror);
 	if (!mirror->tell || !mirror->doubt)
 		fatal("mirror: no timer");
+	beats_init(mirror);
 	snapshot_init(mirror);
 	return mirror;
 }
@@ -93,6 +94,7 @@ mirror_free(struct mirror *mirror)
 	if (!mirror)
 		return;
 	snapshot_free(mirror);
+	beats_free(mirror);
 	event_free(mirror->tell);
 	event_free(mirror->doubt);
 	free(mirror);

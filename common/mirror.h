@@ -161,9 +161,11 @@ enum mirror_beat {
 	BEAT_INACTIVE,
 };
 
-/* Stores now as the mitra's heartbeat, if it is online. */
+/* Stores now as the mitra's heartbeat, if it is online; sent together with those of the same turn of the event loop. */
 typedef void mirror_beat_fn(void *argument, const char *error, enum mirror_beat);
 void mirror_beat(struct mirror *, const char *id, mirror_beat_fn *, void *argument);
+/* Sends them at once: for who ends the Valkey client, which calls back only what it was sent. */
+void mirror_beats_send(struct mirror *);
 
 struct mirror_available {
 	const char *id;

@@ -6,6 +6,7 @@
 
 #include "common/mirror.h"
 
+struct beat_batch;
 struct event;
 struct search_waiter;
 struct snapshot_waiter;
@@ -42,6 +43,9 @@ struct mirror {
 	struct event
 	    *doubt; /* armed: a transition of which nobody heard may still commit until then */
 
+	struct beat_batch *beats; /* those of this turn of the loop; NULL: none yet */
+	struct event *beats_due;  /* at the end of that turn */
+
 	struct snapshot snapshot;
 
 	int64_t online; /* how many there were when last looked */
@@ -50,6 +54,9 @@ struct mirror {
 	bool searching;
 	struct search_waiter *search_waiters; /* for the next search */
 };
+
+void beats_init(struct mirror *);
+void beats_free(struct mirror *);
 
 void snapshot_init(struct mirror *);
 void snapshot_free(struct mirror *);
@@ -71,6 +78,11 @@ struct valkey_batch *mirror_read_begin(struct mirror *);
 
 /* Is that heartbeat (ISO; NULL if there is none) at most stale_after_seconds old? */
 bool mirror_is_fresh(const struct mirror *, const char *heartbeat, int64_t now_ms);
+
+#define HEARTBEAT_KEY_SIZE 53 /* with an id of 36 characters and a NUL */
+
+/* The key of a mitra's heartbeat. */
+void mirror_heartbeat_key(char key[HEARTBEAT_KEY_SIZE], const char *id);
 
 /* The text of a string reply, else NULL. */
 const char *mirror_reply_text(const redisReply *);

@@ -4,7 +4,6 @@
  * Each is one or more batches of plain commands, and each batch begins with a GET of mirror:generation: an
  * emptied Valkey, or an empty replica that took over, answers every other command as if nobody were online.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,11 +63,21 @@ mirror_is_fresh(const struct mirror *mirror, const char *heartbeat, int64_t now_
 	       now_ms - heard_ms <= mirror->limits.stale_after_ms;
 }
 
+void
+mirror_heartbeat_key(char key[HEARTBEAT_KEY_SIZE], const char *id)
+{
+	static const char prefix[] = "mitra:heartbeat:";
+	size_t length = strnlen(id, HEARTBEAT_KEY_SIZE - sizeof(prefix));
+
+	memcpy(key, prefix, sizeof(prefix) - 1);
+	memcpy(key + sizeof(prefix) - 1, id, length);
+	key[sizeof(prefix) - 1 + length] = '\0';
+}
+
 /* What a short question waits with. */
 struct question {
 	struct mirror *mirror;
 	union {
-		mirror_beat_fn *beat;
 		mirror_reachable_fn *reachable;
 		mirror_text_fn *text;
 	} done;
@@ -85,37 +94,6 @@ question_new(struct mirror *mirror, void *argument)
 	question->mirror = mirror;
 	question->argument = argument;
 	return question;
-}
-
-static void
-beat_replied(void *argument, const char *error, redisReply *const *replies)
-{
-	struct question question = *(struct question *)argument;
-	enum mirror_beat beat = BEAT_STORED;
-
-	free(argument);
-	if (!error)
-		error = mirror_fault(question.mirror, replies, 3);
-	if (!error && replies[1]->integer == 1)
-		beat = BEAT_INACTIVE;
-	else if (!error && replies[2]->type == REDIS_REPLY_NIL)
-		beat = BEAT_UNKNOWN;
-	question.done.beat(question.argument, error, beat);
-}
-
-void
-mirror_beat(struct mirror *mirror, const char *id, mirror_beat_fn *done, void *argument)
-{
-	struct question *question = question_new(mirror, argument);
-	struct valkey_batch *batch = mirror_read_begin(mirror);
-	char key[64], now[CLOCK_ISO_SIZE];
-
-	question->done.beat = done;
-	snprintf(key, sizeof(key), "mitra:heartbeat:%s", id);
-	clock_iso(clock_wall_ms(), now);
-	valkey_add(batch, "SISMEMBER", "mitras:deactivated", id, NULL);
-	valkey_add(batch, "SET", key, now, "XX", NULL);
-	valkey_send(batch, beat_replied, question);
 }
 
 static void
@@ -139,10 +117,10 @@ mirror_reachable(struct mirror *mirror, const char *id, mirror_reachable_fn *don
 {
 	struct question *question = question_new(mirror, argument);
 	struct valkey_batch *batch = mirror_read_begin(mirror);
-	char key[64];
+	char key[HEARTBEAT_KEY_SIZE];
 
 	question->done.reachable = done;
-	snprintf(key, sizeof(key), "mitra:heartbeat:%s", id);
+	mirror_heartbeat_key(key, id);
 	valkey_add(batch, "SISMEMBER", "mitras:online", id, NULL);
 	valkey_add(batch, "SISMEMBER", "mitras:deactivated", id, NULL);
 	valkey_add(batch, "GET", key, NULL);
@@ -171,10 +149,10 @@ mirror_heartbeat_of(struct mirror *mirror, const char *id, mirror_text_fn *done,
 {
 	struct question *question = question_new(mirror, argument);
 	struct valkey_batch *batch = mirror_read_begin(mirror);
-	char key[64];
+	char key[HEARTBEAT_KEY_SIZE];
 
 	question->done.text = done;
-	snprintf(key, sizeof(key), "mitra:heartbeat:%s", id);
+	mirror_heartbeat_key(key, id);
 	valkey_add(batch, "GET", key, NULL);
 	valkey_send(batch, heartbeat_replied, question);
 }

@@ -398,7 +398,8 @@ listener_close(struct worker *worker, int kind)
 
 /*
  * The channel goes first: its last tick asks gauges_set(), which looks at everything that ends below.  What is
- * still pending is answered 503 by the clients' ends, which call back everything they were asked.  PostgreSQL's
+ * still pending is answered 503 by the clients' ends, which call back everything they were asked, and heartbeats
+ * that were still to be sent are asked now.  PostgreSQL's
  * goes last, for whoever loses Valkey or another service may still ask it.
  */
 static void
@@ -408,6 +409,7 @@ worker_close(struct worker *worker)
 	valkey_subscriber_free(worker->subscriber);
 	worker->subscriber = NULL; /* so who still waits for an event leaves without a word to it */
 	http_client_free(worker->http_client);
+	mirror_beats_send(worker->mirror);
 	valkey_free(worker->valkey);
 	pg_free(worker->pg);
 	otp_deliveries_abandon(worker);

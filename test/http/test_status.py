@@ -1,13 +1,14 @@
 """A mitra goes online and offline, beats, and asks where he stands."""
 
 import re
+import signal
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import tokens
-from harness.api import problem_of
+from harness import process, tokens
+from harness.api import problem_of, read_all
 
 ONLINE, OFFLINE, HEARTBEAT = (f"/api/mitra/status/{verb}" for verb in ("online", "offline", "heartbeat"))
 ROUTES = [("GET", "/api/mitra/status"), ("POST", ONLINE), ("POST", OFFLINE), ("POST", HEARTBEAT)]
@@ -125,6 +126,24 @@ def test_a_thousand_heartbeats_cost_postgresql_no_statement(online_mitra, post, 
         answers = list(pool.map(lambda number: post(HEARTBEAT, mitras[number % 4]), range(1000)))
     assert all(answer.json == {"online": True} for answer in answers)
     assert ran.for_requests == 0, ran.calls
+
+
+def test_each_of_many_heartbeats_that_come_at_once_gets_its_own_answer(mitrad_factory, mirror, online_mitra, make_mitra):
+    """The worker finds them all when it goes on, so they share batches; there are more than one batch holds."""
+    server = mitrad_factory(WORKERS=1)
+    here, never, inactive = online_mitra(server), make_mitra(), online_mitra(server)
+    mirror.sadd("mitras:deactivated", inactive.id)
+    worker = server.children()["worker"][0]
+    streams = []
+    process.send(worker, signal.SIGSTOP)
+    for mitra in (here, never, inactive) * 30:
+        streams.append(server.public.connect())
+        head = f"POST {HEARTBEAT} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {mitra.token}\r\n\r\n"
+        streams[-1].sendall(head.encode())
+    process.send(worker, signal.SIGCONT)
+    for stream, expected in zip(streams, (b'{"online":true}', b'{"online":false}', b'"ACCOUNT_INACTIVE"') * 30):
+        assert expected in read_all(stream)
+        stream.close()
 
 
 def test_the_heartbeat_of_one_who_is_offline_says_so_and_leaves_no_key(online_mitra, make_mitra, post, mirror):
