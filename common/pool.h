@@ -1,9 +1,9 @@
 /*
  * pool: keeps freed buffers of the sizes that libevent asks for again and again.
  *
- * A request makes libevent allocate and free some forty times.  The small pieces are glibc's business, whose
- * per-thread cache takes them; but that ends at 1032 bytes, and the buffers of a few KiB make it search and tidy
- * up its heap each time.
+ * A request makes libevent allocate and free some forty times.  glibc's per-thread cache keeps seven pieces of a size
+ * up to 1032 bytes, but a turn of the loop frees what dozens of requests have had, and for all else glibc searches
+ * and tidies up its heap.
  */
 #ifndef COMMON_POOL_H
 #define COMMON_POOL_H
