@@ -1,10 +1,11 @@
 /*
  * json: the strict reader.
  *
- * First the raw text is looked at for what yajl gets wrong and hides: UTF-8 that is not well-formed (it takes
- * overlong forms), \u0000, and surrogates without their other half (yajl 2.1.0 turns a lone high one into "?"
- * and joins it with whatever \u follows).  Then yajl's callbacks build the tree, and refuse what it has no
- * rule against: depth, names that stand twice, numbers that do not fit.
+ * What is plain is read by json_plain().  Any other text is first looked at for what yajl gets wrong and
+ * hides: UTF-8 that is not well-formed (it takes overlong forms), \u0000, and surrogates without their other
+ * half (yajl 2.1.0 turns a lone high one into "?" and joins it with whatever \u follows).  Then yajl's
+ * callbacks build the tree, and refuse what it has no rule against: depth, names that stand twice, numbers
+ * that do not fit.
  */
 #include "common/json.h"
 
@@ -16,6 +17,7 @@
 #include <yajl/yajl_parse.h>
 
 #include "common/json_memory.h"
+#include "common/json_plain.h"
 #include "common/utf8.h"
 
 #define NUMBER_BYTES_MAX ((size_t)64)
@@ -39,6 +41,8 @@ struct reader {
 static const char *check_text(struct arena *, const char *text, size_t length);
 static const char *check_escape(const char *escape, size_t left, size_t *consumed);
 static bool read_hex4(const char *escape, size_t left, unsigned *unit);
+static const struct json *
+yajl_read(struct arena *, const char *text, size_t length, const char **error);
 static const char *yajl_error(struct arena *, yajl_handle, const char *text, size_t length);
 
 static int null_read(void *reader);
@@ -69,17 +73,22 @@ static const yajl_callbacks callbacks = {
 const struct json *
 json_parse(struct arena *arena, const char *text, size_t length, const char **error)
 {
+	const struct json *plain = json_plain(arena, text, length);
+
+	*error = plain ? NULL : check_text(arena, text, length);
+	if (plain || *error)
+		return plain;
+	return yajl_read(arena, text, length, error);
+}
+
+static const struct json *
+yajl_read(struct arena *arena, const char *text, size_t length, const char **error)
+{
 	struct reader reader = { .arena = arena };
 	yajl_alloc_funcs memory = json_memory_functions(arena);
-	yajl_handle yajl;
-	yajl_status status;
+	yajl_handle yajl = yajl_alloc(&callbacks, &memory, &reader);
+	yajl_status status = yajl_parse(yajl, (const unsigned char *)text, length);
 
-	*error = check_text(arena, text, length);
-	if (*error)
-		return NULL;
-
-	yajl = yajl_alloc(&callbacks, &memory, &reader);
-	status = yajl_parse(yajl, (const unsigned char *)text, length);
 	if (status == yajl_status_ok)
 		status = yajl_complete_parse(yajl);
 	if (status == yajl_status_ok && reader.root)

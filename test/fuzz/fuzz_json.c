@@ -2,7 +2,8 @@
  * fuzz_json: any bytes to json_parse().
  *
  * What it accepts must keep its promises (strings are UTF-8 without NUL, the depth is bounded), and what the
- * writer makes of it must be read back as the same tree.
+ * writer makes of it must be read back as the same tree.  And yajl, to which a text goes that begins with a blank, must read
+ * the same as json_plain().
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check(const struct json *, int depth);
+static void read_by_yajl(struct arena *, const uint8_t *data, size_t size, const struct json *);
 static void write_again(struct json_writer *, const struct json *);
 static void compare(const struct json *, const struct json *);
 
@@ -32,6 +34,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t length;
 
 	MUST(!json == !!error);
+	read_by_yajl(&arena, data, size, json);
 	if (json) {
 		check(json, 0);
 		writer = json_writer_new(&arena);
@@ -43,6 +46,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	arena_free(&arena);
 	return 0;
+}
+
+static void
+read_by_yajl(struct arena *arena, const uint8_t *data, size_t size, const struct json *json)
+{
+	char *text = arena_alloc(arena, size + 1);
+	const struct json *read;
+	const char *error;
+
+	text[0] = ' ';
+	if (size > 0)
+		memcpy(text + 1, data, size);
+	read = json_parse(arena, text, size + 1, &error);
+	MUST(!read == !json);
+	if (json)
+		compare(json, read);
 }
 
 static void
