@@ -95,14 +95,33 @@ value_of(char c)
 	return values[(unsigned char)c] - 1;
 }
 
+/* Four characters that make three bytes; false if one of them is none of the alphabet. */
+static bool
+decode_four(const char *text, unsigned char *bytes)
+{
+	int first = value_of(text[0]), second = value_of(text[1]), third = value_of(text[2]),
+	    fourth = value_of(text[3]);
+
+	if ((first | second | third | fourth) < 0)
+		return false;
+	bytes[0] = (unsigned char)(first << 2 | second >> 4);
+	bytes[1] = (unsigned char)(second << 4 | third >> 2);
+	bytes[2] = (unsigned char)(third << 6 | fourth);
+	return true;
+}
+
 bool
 base64url_decode(const char *text, size_t length, unsigned char *bytes, size_t *count)
 {
+	size_t whole = length / 4 * 4;
 	uint32_t bits = 0;
 	int pending = 0;
 
 	*count = 0;
-	for (size_t i = 0; i < length; i++) {
+	for (size_t i = 0; i < whole; i += 4, *count += 3)
+		if (!decode_four(text + i, bytes + *count))
+			return false;
+	for (size_t i = whole; i < length; i++) {
 		int value = value_of(text[i]);
 
 		if (value < 0)
