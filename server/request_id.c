@@ -1,36 +1,51 @@
 /*
  * request_id: random bytes come from the kernel in blocks, as one system call per request would cost
- * more than all the rest of it. They need not be secret, only distinct; a fork empties the pool so
+ * more than all the rest of it. They need not be secret, only distinct; fork() empties the child's pool so
  * that two workers never share one.
  */
 #include "server/request_id.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
+
+#include "common/log.h"
 
 static struct {
-	pid_t owner;
+	bool watched; /* pool_forget() will be called */
 	size_t used;
 	unsigned char bytes[4096];
 } pool = { .used = sizeof(pool.bytes) };
+
+static void
+pool_forget(void)
+{
+	pool.used = sizeof(pool.bytes);
+}
+
+static void
+pool_fill(void)
+{
+	if (!pool.watched && pthread_atfork(NULL, NULL, pool_forget) != 0)
+		fatal("out of memory");
+	pool.watched = true;
+	/* Over 256 bytes getrandom() may be interrupted by a signal. */
+	for (size_t got = 0; got < sizeof(pool.bytes);) {
+		ssize_t n = getrandom(pool.bytes + got, sizeof(pool.bytes) - got, 0);
+
+		if (n > 0)
+			got += (size_t)n;
+	}
+	pool.used = 0;
+}
 
 static const unsigned char *
 random_16(void)
 {
 	const unsigned char *taken;
 
-	if (pool.used + 16 > sizeof(pool.bytes) || pool.owner != getpid()) {
-		/* Over 256 bytes getrandom() may be interrupted by a signal. */
-		for (size_t got = 0; got < sizeof(pool.bytes);) {
-			ssize_t n = getrandom(pool.bytes + got, sizeof(pool.bytes) - got, 0);
-
-			if (n > 0)
-				got += (size_t)n;
-		}
-		pool.owner = getpid();
-		pool.used = 0;
-	}
+	if (pool.used + 16 > sizeof(pool.bytes))
+		pool_fill();
 	taken = pool.bytes + pool.used;
 	pool.used += 16;
 	return taken;
