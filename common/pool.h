@@ -1,7 +1,7 @@
 /*
  * pool: keeps freed buffers of the sizes that libevent asks for again and again.
  *
- * A request makes libevent allocate and free some forty times.  glibc's per-thread cache keeps seven pieces of a size
+ * A request makes libevent allocate and free some twenty times.  glibc's per-thread cache keeps seven pieces of a size
  * up to 1032 bytes, but a turn of the loop frees what dozens of requests have had, and for all else glibc searches
  * and tidies up its heap.
  */
