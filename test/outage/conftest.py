@@ -136,9 +136,9 @@ class World:
 
     def _limits(self, mitra, full):
         self.patch("config", max_customers_per_mitra=4)
-        wait_until(lambda: all(full.id in self._listed() for _ in range(8)), 5, "the new limit in every worker")
+        wait_until(lambda: all(full.id in self._listed() for _ in range(8)), what="the new limit in every worker")
         self.patch("config", max_customers_per_mitra=3)
-        wait_until(lambda: all(full.id not in self._listed() for _ in range(8)), 5, "the old one in every worker")
+        wait_until(lambda: all(full.id not in self._listed() for _ in range(8)), what="the old one in every worker")
 
     def _listed(self):
         return [mitra["id"] for mitra in self.read("availability")["mitras"]]

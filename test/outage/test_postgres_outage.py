@@ -172,23 +172,22 @@ def test_what_needs_no_postgresql_goes_on_and_the_rest_comes_back_by_itself(
     wait_until(
         lambda: all_workers(lambda: mitrad.get(STATUS, token=mitra.token).status) == {503}
         and all_workers(lambda: probe("readyz")[1]["postgres"]) == {"down"},
-        10,
-        "every worker to notice",
+        what="every worker to notice",
     )
     assert probe("readyz") == (200, {"status": "degraded", "postgres": "down", "valkey": "up", "mirror": "ready"})
 
     outage.end(proxy, postgres, database)
     wait_until(
-        lambda: all_workers(lambda: mitrad.get(STATUS, token=mitra.token).status) == {200}, 10, "PostgreSQL again"
+        lambda: all_workers(lambda: mitrad.get(STATUS, token=mitra.token).status) == {200}, what="PostgreSQL again"
     )
     # What a hung server had received it does when it wakes up; 503 does not say that nothing was done.
     if outage is not Paused:
         assert mitrad.get(STATUS, token=mitra.token).json["online"] is True
         assert operator("GET", "config").json["goodbye_seconds"] == 30
         assert not database.rows("SELECT 1 FROM mitras WHERE phone = '+6281277788899'")
-    wait_until(lambda: all_workers(lambda: probe("readyz")[1]["status"]) == {"ok"}, 10, "everything to be well")
+    wait_until(lambda: all_workers(lambda: probe("readyz")[1]["status"]) == {"ok"}, what="everything to be well")
     assert mitrad.children() == family
-    wait_until(lambda: mirror_is_right(mitrad), 15, "an equal mirror")
+    wait_until(lambda: mirror_is_right(mitrad), what="an equal mirror")
 
 
 def mirror_is_right(mitrad):
@@ -203,13 +202,13 @@ def test_a_connection_that_breaks_in_mid_statement_is_503_and_leaves_truth_and_m
     asking = threading.Thread(target=lambda: answers.append(mitrad.post(OFFLINE, token=mitra.token)))
     with database.holding("SELECT FROM mitras WHERE id = %s FOR UPDATE", mitra.id):
         asking.start()
-        wait_until(database.waiting, 10, "the statement to wait")
+        wait_until(database.waiting, what="the statement to wait")
         proxy.cut()
         asking.join()
     problem_of(answers[0], 503, "DATABASE_UNAVAILABLE")
-    wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, 10, "PostgreSQL again")
+    wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, what="PostgreSQL again")
     # Whether the transition was committed nobody can know; the mirror follows either way.
-    wait_until(lambda: mirror_is_right(mitrad), 15, "an equal mirror")
+    wait_until(lambda: mirror_is_right(mitrad), what="an equal mirror")
 
 
 def test_a_statement_that_waits_too_long_for_a_lock_is_503_and_hurts_nobody_else(mitrad, database, make_mitra):
@@ -257,7 +256,7 @@ def test_while_postgresql_hangs_newcomers_are_told_at_once_that_it_is_too_much(
         if answer.status != 200:
             assert answer.code in ("OVERLOADED", "DATABASE_UNAVAILABLE")
             problem_of(answer, 503, answer.code)
-    wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, 10, "PostgreSQL again")
+    wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, what="PostgreSQL again")
 
 
 def test_every_heartbeat_is_answered_while_postgresql_restarts(mitrad, postgres, database, online_mitra):
@@ -274,7 +273,7 @@ def test_every_heartbeat_is_answered_while_postgresql_restarts(mitrad, postgres,
     beating.start()
     for immediate in (False, True):
         postgres.restart(immediate=immediate)
-        wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, 10, "PostgreSQL again")
+        wait_until(lambda: mitrad.get(STATUS, token=mitra.token).status == 200, what="PostgreSQL again")
     stop.set()
     beating.join()
     assert not wrong
@@ -285,7 +284,7 @@ def test_connections_that_an_administrator_ends_are_made_again(mitrad, postgres,
     for _ in range(5):
         end_connections(postgres, database)
         wait_until(
-            lambda: all_workers(lambda: mitrad.get(STATUS, token=mitra.token).status) == {200}, 10, "PostgreSQL again"
+            lambda: all_workers(lambda: mitrad.get(STATUS, token=mitra.token).status) == {200}, what="PostgreSQL again"
         )
 
 
@@ -322,14 +321,14 @@ def test_with_both_servers_away_it_lives_is_not_ready_and_comes_back(
     for ask in (lambda: mitrad.post(HEARTBEAT, token=mitra.token), lambda: mitrad.get(BEACON)):
         problem_of(ask(), 503, "DATABASE_UNAVAILABLE")
     document = {"postgres": "down", "valkey": "down", "mirror": "unknown"}
-    wait_until(lambda: all_workers(lambda: mitrad.get("/readyz").status) == {503}, 10, "both to be noticed")
+    wait_until(lambda: all_workers(lambda: mitrad.get("/readyz").status) == {503}, what="both to be noticed")
     ready, live = mitrad.get("/readyz"), mitrad.get("/livez")
     assert (ready.status, ready.json) == (503, {"status": "unavailable", **document})
     assert (live.status, live.json) == (200, {"status": "ok", **document})
 
     to_postgres.forward()
-    wait_until(lambda: all_workers(lambda: mitrad.post(HEARTBEAT, token=mitra.token).status) == {200}, 10)
+    wait_until(lambda: all_workers(lambda: mitrad.post(HEARTBEAT, token=mitra.token).status) == {200})
     assert mitrad.get("/readyz").json["status"] == "degraded"
     to_valkey.forward()
-    wait_until(lambda: all_workers(lambda: mitrad.get("/readyz").json["status"]) == {"ok"}, 15)
+    wait_until(lambda: all_workers(lambda: mitrad.get("/readyz").json["status"]) == {"ok"})
     assert mitrad.children() == family

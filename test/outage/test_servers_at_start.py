@@ -28,9 +28,9 @@ def test_without_valkey_it_warns_and_serves_and_uses_it_when_it_comes(mitrad_fac
 
     assert source() == "postgres"
     valkey.start()
-    wait_until(lambda: {source() for _ in range(8)} == {"valkey"}, 15, "Valkey to be used")
+    wait_until(lambda: {source() for _ in range(8)} == {"valkey"}, what="Valkey to be used")
     mitrad.wait_log("[valkey] subscribed to config:invalidate")
-    wait_until(lambda: mitrad.get("/readyz").json["status"] == "ok", 15, "everything to be well")
+    wait_until(lambda: mitrad.get("/readyz").json["status"] == "ok", what="everything to be well")
 
 
 def test_a_black_hole_for_valkey_delays_the_start_only_little(mitrad_factory, valkey, proxy_factory, operator_token):
@@ -189,6 +189,6 @@ def test_an_instance_of_one_role_needs_no_sweeper_to_serve(mitrad_factory, opera
     holds_for(lambda: public.running() and internal.running(), 1, "both running")
     sweeper = mitrad_factory("--role", "sweeper", arrangement=CALM, start=False).start(ready=False)
     wait_until(
-        lambda: internal.internal.get(READINGS, token=operator_token).json["source"] == "valkey", 15, "the mirror"
+        lambda: internal.internal.get(READINGS, token=operator_token).json["source"] == "valkey", what="the mirror"
     )
     assert sweeper.running()

@@ -151,7 +151,7 @@ def test_every_answer_is_the_same_through_an_outage_and_after_it(outage, start, 
     sources = world.try_everything()
     assert sources == {"postgres"} or outage is ReadOnly
     assert world.sources(times=8) == {"postgres"}
-    wait_until(lambda: mitrad.metric("mitrad_valkey_fallbacks_total") > 10, 10, "the fallbacks to be counted")
+    wait_until(lambda: mitrad.metric("mitrad_valkey_fallbacks_total") > 10, what="the fallbacks to be counted")
     # If Valkey lost its data then everyone is stamped anew, rightly.
     world.toggle(world.silent, "/api/mitra/status/offline")
 
@@ -281,7 +281,7 @@ def test_many_heartbeats_of_the_outage_share_statements(start, world_of, proxy, 
     world = world_of(start(WORKERS=1, DATABASE_TIMEOUT_MS=60000))
     mitras = [world.online_mitra() for _ in range(20)]
     proxy.refuse()
-    wait_until(lambda: world.sources() == {"postgres"}, 10, "the outage to be noticed")
+    wait_until(lambda: world.sources() == {"postgres"}, what="the outage to be noticed")
     answers = []
     first, *others = [threading.Thread(target=lambda m=m: answers.append(world.beat(m).json)) for m in mitras]
     with database.statements() as ran:
@@ -326,8 +326,8 @@ def test_a_scrape_is_no_fallback(start, proxy):
     """It does without what only the mirror knows, and asks PostgreSQL for nothing."""
     mitrad = start()
     proxy.refuse()
-    wait_until(lambda: "mitrad_online_mitras" not in mitrad.internal.get("/metrics").text, 10, "the outage to be felt")
+    wait_until(lambda: "mitrad_online_mitras" not in mitrad.internal.get("/metrics").text, what="the outage to be felt")
     scrapes = mitrad.metric("mitrad_http_requests_total")
-    wait_until(lambda: mitrad.metric("mitrad_http_requests_total") >= scrapes + 10, 10, "more scrapes")
+    wait_until(lambda: mitrad.metric("mitrad_http_requests_total") >= scrapes + 10, what="more scrapes")
     assert mitrad.metric("mitrad_valkey_fallbacks_total") == 0
     assert not mitrad.messages("[metrics]")
