@@ -50,6 +50,8 @@ static bool believe_times(struct sweeper *);
 static bool show_all(struct sweeper *, struct seeding *);
 static bool mend_types(struct sweeper *);
 static bool show_page(struct sweeper *, struct seeding *, struct arena *, const struct rows *);
+static bool
+show_some(struct sweeper *, struct seeding *, struct arena *, struct mirror_state *, size_t count);
 static bool keep_doubtful(struct sweeper *, struct arena *, struct mirror_state *, size_t *count);
 static bool
 win_back(struct sweeper *, struct seeding *, struct arena *, const struct mirror_applied *);
@@ -218,7 +220,6 @@ show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const
 {
 	struct mirror_state *states;
 	size_t count = mirror_states_of(arena, rows, &states);
-	struct mirror_how how = { .stamp = *seeding->alive };
 
 	for (size_t i = 0; i < count; i++) {
 		known_add(&seeding->known, states[i].id);
@@ -226,18 +227,30 @@ show_page(struct sweeper *s, struct seeding *seeding, struct arena *arena, const
 		seeding->deactivated += !states[i].active;
 		seeding->busy += strcmp(states[i].sessions, "0") != 0;
 	}
-	if (seeding->looking && !keep_doubtful(s, arena, states, &count))
-		return false;
 	for (size_t at = 0; at < count; at += MIRROR_STATES_MAX) {
 		size_t some = count - at < MIRROR_STATES_MAX ? count - at : MIRROR_STATES_MAX;
-		struct mirror_applied applied;
 
-		if (!sweeper_apply(s, arena, states + at, some, how, &applied))
-			return false;
-		if (applied.skipped && !win_back(s, seeding, arena, &applied))
+		if (!show_some(s, seeding, arena, states + at, some))
 			return false;
 	}
 	return true;
+}
+
+/* So few that no heartbeat waits for long behind their commands. */
+static bool
+show_some(struct sweeper *s, struct seeding *seeding, struct arena *arena,
+    struct mirror_state *states, size_t count)
+{
+	struct mirror_how how = { .stamp = *seeding->alive };
+	struct mirror_applied applied;
+
+	if (seeding->looking && !keep_doubtful(s, arena, states, &count))
+		return false;
+	if (count == 0)
+		return true;
+	if (!sweeper_apply(s, arena, states, count, how, &applied))
+		return false;
+	return applied.skipped == 0 || win_back(s, seeding, arena, &applied);
 }
 
 /*
@@ -250,8 +263,6 @@ keep_doubtful(struct sweeper *s, struct arena *arena, struct mirror_state *state
 	struct shown shown;
 	size_t doubtful = 0;
 
-	if (*count == 0)
-		return true;
 	if (!shown_read(s, arena, states, *count, &shown))
 		return false;
 	for (size_t i = 0; i < *count; i++)
