@@ -4,6 +4,7 @@ Processes: started so that they cannot outlive the test, seen through /proc, sto
 
 import os
 import pwd
+import re
 import signal
 import subprocess
 
@@ -77,6 +78,27 @@ def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sockets(pid):
+    """How many listening TCP sockets and channels to the master the process has."""
+    with open(f"/proc/{pid}/net/unix", encoding="utf-8") as table:
+        # Type 5 is SOCK_SEQPACKET: nothing else here is one.
+        channels = {row.split()[6] for row in table if row.split()[4] == "0005"}
+    listening = set()
+    for family in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{family}", encoding="utf-8") as table:
+            listening |= {row.split()[9] for row in table if row.split()[3] == "0A"}
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inode = re.findall(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        kind = "listening" if inode and inode[0] in listening else "other" if inode and inode[0] in channels else None
+        if kind:
+            found[kind] = found.get(kind, 0) + 1
+    return found
 
 
 def send(pid, number):

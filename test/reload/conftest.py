@@ -93,6 +93,10 @@ class Reloadable:
         )
 
     def descriptors(self):
+        """Of the master, once it has one channel for each child, and none of those who are gone."""
+        wait_until(
+            lambda: process.sockets(self.pid).get("other") == len(self.children()), what="former channels to be closed"
+        )
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 

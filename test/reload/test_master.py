@@ -333,33 +333,12 @@ def test_children_have_nothing_that_is_not_theirs(master):
     for reloads in (0, 1):
         wait_until(lambda: len(server.titles()) == 4, what="one generation")
         for pid in process.descendants(server.pid):
-            assert sockets(pid) == ({"listening": 2, "other": 1} if "worker" in process.title(pid) else {"other": 1})
+            assert process.sockets(pid) == ({"listening": 2, "other": 1} if "worker" in process.title(pid) else {"other": 1})
             with open(f"/proc/{pid}/environ", "rb") as environ:
                 assert b"AUTH_JWT_SECRET" not in environ.read()
         if reloads == 0:
             server.signal(signal.SIGHUP)
             server.wait_text("is reloaded")
-
-
-def sockets(pid):
-    """How many listening TCP sockets and channels to the master the process has."""
-    with open(f"/proc/{pid}/net/unix", encoding="utf-8") as table:
-        # Type 5 is SOCK_SEQPACKET: nothing else here is one.
-        channels = {row.split()[6] for row in table if row.split()[4] == "0005"}
-    listening = set()
-    for family in ("tcp", "tcp6"):
-        with open(f"/proc/{pid}/net/{family}", encoding="utf-8") as table:
-            listening |= {row.split()[9] for row in table if row.split()[3] == "0A"}
-    found = {}
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            inode = re.findall(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
-        except FileNotFoundError:  # closed meanwhile
-            continue
-        kind = "listening" if inode and inode[0] in listening else "other" if inode and inode[0] in channels else None
-        if kind:
-            found[kind] = found.get(kind, 0) + 1
-    return found
 
 
 # systemd and containers
