@@ -16,6 +16,7 @@
 
 #include <yajl/yajl_parse.h>
 
+#include "common/base64url.h"
 #include "common/json_memory.h"
 #include "common/json_plain.h"
 #include "common/utf8.h"
@@ -79,6 +80,20 @@ json_parse(struct arena *arena, const char *text, size_t length, const char **er
 	if (plain || *error)
 		return plain;
 	return yajl_read(arena, text, length, error);
+}
+
+const struct json *
+json_of_part(struct arena *arena, const char *part, size_t length)
+{
+	unsigned char *text = arena_alloc(arena, length + 1);
+	const struct json *object;
+	const char *error;
+	size_t bytes;
+
+	if (!base64url_decode(part, length, text, &bytes))
+		return NULL;
+	object = json_parse(arena, (const char *)text, bytes, &error);
+	return object && object->type == JSON_OBJECT ? object : NULL;
 }
 
 static const struct json *

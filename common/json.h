@@ -42,6 +42,9 @@ struct json {
 /* The root, in the arena; NULL if the text is not strict JSON, and then *error says why, for a person. */
 const struct json *json_parse(struct arena *, const char *text, size_t length, const char **error);
 
+/* The same for an object in base64url, as header and claims of a JWT are (RFC 7515); NULL if it is none. */
+const struct json *json_of_part(struct arena *, const char *part, size_t length);
+
 /* The member of an object by that name; NULL if there is none. */
 const struct json *json_member(const struct json *object, const char *key);
 

@@ -2,9 +2,10 @@
  * mirror: the Valkey copy of every mitra's availability.
  *
  * Writing (mirror.c): the truth's transitions return states, and mirror_apply() shows them in Valkey
- * through the one script mirror.lua, which skips a state that is older than what it shows.  Reading
- * (mirror_read.c, mirror_search.c, mirror_index.c, mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only
- * while the mirror is complete; so an emptied Valkey is an error, never "nobody is online".
+ * through the one script mirror.lua, which skips a state that is older than what it shows.  Heartbeats alone
+ * have a path of their own (mirror_beat.c).  Reading (mirror_read.c, mirror_search.c, mirror_index.c,
+ * mirror_snapshot.c): every read carries a look at `mirror:generation`, which exists only while the mirror is
+ * complete; so an emptied Valkey is an error, never "nobody is online".
  *
  * Keys besides those of the states (docs/architecture.md):
  *   mirror:generation        random, set at the end of a complete reseed

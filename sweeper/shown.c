@@ -1,9 +1,9 @@
 /*
  * shown: what Valkey shows of a page of mitras.
  *
- * Read with one command for each set and kind of key, which costs Valkey a tenth of what mirror.lua does.  The commands are
- * not one atomic step, so a state that changes meanwhile may be seen half.  Who takes what differs for
- * doubtful, and what is equal for equal at the time of the look, is right nevertheless.
+ * Read with one command for each set and kind of key, which costs Valkey about half of what mirror.lua does.
+ * The commands are not one atomic step, so a state that changes meanwhile may be seen half.  Who takes what
+ * differs for doubtful, and what is equal for equal at the time of the look, is right nevertheless.
  */
 #include <string.h>
 

@@ -15,21 +15,6 @@
 #define SUBJECT_LENGTH_MAX    255 /* OpenID Connect Core section 2 */
 #define EMAIL_LENGTH_MAX      254
 
-/* A part that is JSON: its object; NULL if it is none. */
-static const struct json *
-part_object(struct arena *arena, const char *text, size_t length)
-{
-	unsigned char *bytes = arena_alloc(arena, length + 1);
-	const struct json *json;
-	const char *error;
-	size_t count;
-
-	if (!base64url_decode(text, length, bytes, &count))
-		return NULL;
-	json = json_parse(arena, (const char *)bytes, count, &error);
-	return json == NULL || json->type != JSON_OBJECT ? NULL : json;
-}
-
 static const char *
 text_claim(const struct json *object, const char *name)
 {
@@ -67,10 +52,10 @@ id_token_read(struct arena *arena, const char *text, struct id_token *token)
 	token->signed_text = text;
 	token->signed_length = (size_t)(second - text);
 	token->signature = signature;
-	if (!header_read(part_object(arena, text, (size_t)(first - text)), token) ||
+	if (!header_read(json_of_part(arena, text, (size_t)(first - text)), token) ||
 	    !base64url_decode(second + 1, length, signature, &token->signature_length))
 		return false;
-	token->claims = part_object(arena, first + 1, (size_t)(second - first) - 1);
+	token->claims = json_of_part(arena, first + 1, (size_t)(second - first) - 1);
 	return token->claims != NULL;
 }
 

@@ -112,21 +112,6 @@ signature_is_good(const struct token_keys *keys, const struct parts *parts)
 	       signed_by(keys->previous, parts, signature);
 }
 
-/* A part's JSON object, in the arena; NULL if it is none. */
-static const struct json *
-part_parse(struct arena *arena, const char *part, size_t length)
-{
-	unsigned char *text = arena_alloc(arena, length + 1);
-	const struct json *object;
-	const char *error;
-	size_t bytes;
-
-	if (!base64url_decode(part, length, text, &bytes))
-		return NULL;
-	object = json_parse(arena, (const char *)text, bytes, &error);
-	return object != NULL && object->type == JSON_OBJECT ? object : NULL;
-}
-
 static bool
 claim_is(const struct json *claims, const char *name, const char *value)
 {
@@ -180,7 +165,7 @@ header_is_ours(struct arena *arena, const struct parts *parts)
 	if (parts->header_length == strlen(usual) &&
 	    memcmp(parts->header, usual, strlen(usual)) == 0)
 		return true;
-	header = part_parse(arena, parts->header, parts->header_length);
+	header = json_of_part(arena, parts->header, parts->header_length);
 	return header != NULL && claim_is(header, "alg", "HS256") &&
 	       json_member(header, "crit") == NULL;
 }
@@ -244,7 +229,7 @@ token_verify(const struct token_keys *keys, const char *token, struct caller *ca
 
 	if (!split(token, &parts) || !signature_is_good(keys, &parts))
 		return TOKEN_INVALID;
-	claims = part_parse(&arena, parts.claims, parts.claims_length);
+	claims = json_of_part(&arena, parts.claims, parts.claims_length);
 	if (claims != NULL && header_is_ours(&arena, &parts))
 		state = claims_check(claims, caller);
 	arena_free(&arena);
