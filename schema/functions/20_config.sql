@@ -36,7 +36,7 @@ create table mitrad.config (key text primary key, kind text not null, value json
 -- And what a toggle reads of it, in one row: to look for two keys took a tenth.
 create table mitrad.status_config (max_sessions integer, heartbeat_interval_seconds integer);
 
--- The lock, so that of two changes at once the second sees what the first has left.
+-- The lock, so that of two changes at once the second sees what the first has left; and as config_hold() wants.
 create function mitrad.config_keep() returns void
 language plpgsql as $$
 begin
@@ -62,6 +62,19 @@ create trigger config_settle after insert or update or delete or truncate on pub
 	for each statement execute function mitrad.config_settle();
 create trigger config_settle after insert or update or delete or truncate on public.app_config_definitions
 	for each statement execute function mitrad.config_settle();
+
+-- What takes many sessions at once calls this first: it works with one configuration, which stays as it is meanwhile.
+--
+-- A change locks every open session (82_deadlines.sql) and waits for each, holding those it has.  That the others take
+-- with "skip locked" does not suffice, for this waits in one case: the row was being changed when it was looked at, that
+-- was committed at the same moment, and who stood in line for the row has it now.  As a change in the configuration
+-- stands in every line, it is often he, and each would have what the other waits for.
+create function mitrad.config_hold() returns void
+language plpgsql as $$
+begin
+	lock table mitrad.config in share mode;
+end
+$$;
 
 -- In a WHERE clause write (select mitrad.config_integer('…')): the planner then asks once, not once for
 -- every row.

@@ -99,8 +99,8 @@ $$;
 
 -- Takes those offline who were not heard of since the cutoff.  Asked again here, under the lock: who came
 -- online or beat in the meantime stays.  A row that someone else holds is being changed right now, so it
--- can wait for the next sweep; and as this never waits for a mitra, it cannot be part of a deadlock.  A row for each
--- of them: his mirror state and what he is told.
+-- can wait for the next sweep; and by id, as everywhere, for "skip locked" may have to wait (config_hold()).  A row for
+-- each of them: his mirror state and what he is told.
 create function mitrad.auto_offline(ids uuid[], cutoff timestamptz) returns setof mitrad.outcome
 language plpgsql as $$
 declare

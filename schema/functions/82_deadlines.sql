@@ -233,6 +233,7 @@ declare
 	done uuid[];
 	events mitrad.event[] := '{}';
 begin
+	perform mitrad.config_hold();
 	due := array(
 		select c.id from public.chat_sessions c
 		where c.due_at <= now()

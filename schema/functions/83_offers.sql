@@ -183,7 +183,7 @@ $$;
 
 -- Those who have let no_answer_limit requests in a row lapse, the last of them in one of these sessions, and
 -- are offline now.  Being full, or offline for a part of that time, is no lack of answers.  Who is locked is
--- doing something just now, and as this waits for nobody, it can follow other locks of mitras.
+-- doing something just now, and as this waits for nobody (but see config_hold()), it can follow other locks of mitras.
 create function mitrad.mitras_not_answering(lapsed_in uuid[]) returns uuid[]
 language plpgsql as $$
 declare

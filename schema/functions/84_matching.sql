@@ -8,12 +8,15 @@
 -- the others to newcomers alone.  Where many wait, none takes everybody for itself: that would match one session
 -- a second.  Each gets its share, of 5 mitras at least, while there are any left.  What remains, because nobody
 -- is left or this has taken long enough, comes a second later.
+--
+-- Sessions are locked first, also those that are only put off: their holders wait for the mitras' counters.
 create function mitrad.sessions_match() returns setof mitrad.outcome
 language plpgsql as $$
 declare
-	wave_size integer := mitrad.config_integer('blast_wave_size');
+	wave_size integer;
 	share integer;
 	waiting public.chat_sessions[];
+	others uuid[];    -- behind them, and not considered in this call
 	c public.chat_sessions;
 	marked uuid[];
 	available uuid[]; -- may see a session
@@ -26,6 +29,8 @@ declare
 	everybody boolean;
 	unseen integer;
 begin
+	perform mitrad.config_hold();
+	wave_size := mitrad.config_integer('blast_wave_size');
 	waiting := array(
 		select s from public.chat_sessions s
 		where s.status = 'searching'
@@ -36,22 +41,38 @@ begin
 		select k.mitra_id from public.matching_marks k
 		where k.offers_at <= now()
 		order by k.offers_at
-		limit 1000
+		limit 1000);
+	available := array(
+		select a.id from mitrad.available_mitras() a
+		where exists (select from public.chat_sessions s where s.status = 'searching'));
+	newcomers := array(select unnest(marked) intersect select unnest(available));
+	others := array(
+		select s.id from public.chat_sessions s
+		where s.status = 'searching' and (s.next_wave_at <= now() or cardinality(newcomers) > 0)
+			and s.id not in (select w.id from unnest(waiting) w)
+		for no key update skip locked);
+
+	marked := array(
+		select k.mitra_id from public.matching_marks k
+		where k.mitra_id = any (marked) and k.offers_at <= now()
 		for update skip locked);
-	update public.matching_marks k set offers_at = null where k.mitra_id = any (marked);
-	if not exists (
-		select from public.chat_sessions s
-		where s.status = 'searching' and (cardinality(marked) > 0 or s.next_wave_at <= now())) then
+	newcomers := array(select unnest(newcomers) intersect select unnest(marked));
+	-- A session that somebody holds just now is offered to them a little later.
+	update public.matching_marks k
+	set offers_at = case when k.mitra_id = any (newcomers) and exists (select from public.chat_sessions s
+		where s.status = 'searching' and s.id <> all (others) and s.id not in (select w.id from unnest(waiting) w))
+		then now() + interval '200 ms' end
+	where k.mitra_id = any (marked);
+	if cardinality(others) = 0 and not exists (
+		select from unnest(waiting) w where cardinality(marked) > 0 or w.next_wave_at <= now()) then
 		return;
 	end if;
 
-	available := array(select a.id from mitrad.available_mitras() a where cardinality(waiting) > 0);
 	perform mitrad.mitra_events_lock(available);
 	pool := array(
 		select p.mitra_id from mitrad.offer_pool(available) p
 		where p.has_room and not exists (select from public.chat_request_notifications n
 			where n.mitra_id = p.mitra_id and n.created_at > now() - interval '1 second'));
-	newcomers := array(select unnest(marked) intersect select unnest(available));
 	share := case when cardinality(waiting) > 1
 		then greatest(5, ceil(cardinality(pool)::numeric / cardinality(waiting))) else 0 end;
 	if wave_size > 0 or share > 0 then
@@ -76,26 +97,24 @@ begin
 		end if;
 	end loop;
 
-	perform mitrad.sessions_postpone(considered, cardinality(newcomers) > 0, cardinality(available));
+	perform mitrad.sessions_postpone(
+		others || array(
+			select w.id from unnest(waiting) w
+			where (w.next_wave_at <= now() or cardinality(newcomers) > 0) and w.id <> all (considered)),
+		cardinality(available));
 	return query select * from mitrad.outcome_of(null, '{}', events);
 end
 $$;
 
--- The waiting sessions that were not considered: those whose wave is due, and if somebody came who has not seen them,
--- all.  While nobody is available at all, there is nothing to look for every second; who comes leaves a mark.  A session
--- that as many have seen as are available lacks nobody's room, and keeps no new one from being offered at once.
-create function mitrad.sessions_postpone(considered uuid[], newcomers boolean, available integer) returns void
+-- Sessions that were not considered: those whose wave is due, and if somebody came who has not seen them, all.  While nobody
+-- is available at all, there is nothing to look for every second; who comes leaves a mark.  A session that as many have seen
+-- as are available lacks nobody's room, and keeps no new one from being offered at once.  The caller holds their locks.
+create function mitrad.sessions_postpone(ids uuid[], available integer) returns void
 language sql as $$
 	update public.chat_sessions c
-	set starved = s.seen < available,
+	set starved = available > (select count(*) from public.chat_request_notifications n
+			where n.session_id = c.id and n.round = c.search_round),
 		next_wave_at = now() + case when available > 0 then interval '1 second'
 			else mitrad.config_seconds('blast_wave_seconds') end
-	from (
-		select w.id, (select count(*) from public.chat_request_notifications n
-			where n.session_id = w.id and n.round = w.search_round) as seen
-		from public.chat_sessions w
-		where w.status = 'searching' and (w.next_wave_at <= now() or newcomers) and w.id <> all (considered)
-		for no key update of w skip locked
-	) s
-	where c.id = s.id
+	where c.id = any (ids)
 $$;

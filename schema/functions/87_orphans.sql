@@ -20,8 +20,9 @@ begin
 end
 $$;
 
--- Looks at the sessions of mitras who were marked.  The marks are locked first: whoever toggles meanwhile waits for
--- them, and leaves another.  No rows: there was nothing.
+-- Looks at the sessions of mitras who were marked.  The marks are locked before anybody is called lost: whoever toggles
+-- meanwhile waits for them, and leaves another.  But after the sessions, whose holders may wait for a mark.
+-- No rows: there was nothing.
 create function mitrad.sessions_lost() returns setof mitrad.outcome
 language plpgsql as $$
 declare
@@ -30,19 +31,24 @@ declare
 	gone uuid[];
 	events mitrad.event[];
 begin
+	perform mitrad.config_hold();
 	marked := array(
 		select k.mitra_id from public.matching_marks k
 		where k.lost_at <= now()
 		order by k.lost_at
-		limit 500
-		for update skip locked);
-	if cardinality(marked) = 0 then
-		return;
-	end if;
+		limit 500);
 	looked_at := array(
 		select c.id from public.chat_sessions c
 		where c.mitra_id = any (marked) and c.status = 'active'
 		for no key update skip locked);
+	marked := array(
+		select k.mitra_id from public.matching_marks k
+		where k.mitra_id = any (marked) and k.lost_at <= now()
+		for update skip locked);
+	if cardinality(marked) = 0 then
+		return;
+	end if;
+	looked_at := array(select c.id from public.chat_sessions c where c.id = any (looked_at) and c.mitra_id = any (marked));
 	gone := array(
 		select m.id
 		from (select distinct c.mitra_id as id from public.chat_sessions c where c.id = any (looked_at)) m

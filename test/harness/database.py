@@ -1,6 +1,7 @@
 """One test's database: plain SQL from the test's side, and counts of the statements that the program ran in it."""
 
 import contextlib
+import re
 
 import psycopg2
 import psycopg2.extras
@@ -96,6 +97,11 @@ class Database:
         return self.value(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
+
+    def deadlocks(self):
+        """Who waited for whom in this database's deadlocks so far, as PostgreSQL's log tells."""
+        entries = re.split(r"\n(?!\t)", self.postgres.log_text())
+        return [entry for entry in entries if f"@{self.name} DETAIL:" in entry and "; blocked by process" in entry]
 
     @contextlib.contextmanager
     def statements(self):

@@ -187,9 +187,12 @@ class PrivateServer:
             self.start()
         return self
 
-    def log_tail(self, lines=30):
+    def log_text(self):
         with open(self.log, encoding="utf-8", errors="replace") as log:
-            return "".join(log.readlines()[-lines:])
+            return log.read()
+
+    def log_tail(self, lines=30):
+        return "".join(self.log_text().splitlines(keepends=True)[-lines:])
 
     def _tree(self):
         return [self.pid, *descendants(self.pid)] if self.running() else []

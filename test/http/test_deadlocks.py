@@ -48,8 +48,6 @@ class Editor(threading.Thread):
 
 
 def test_a_request_that_lost_a_deadlock_lets_the_winner_through_and_succeeds(database, mitrad, make_mitra):
-    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    before = database.value(deadlocks)
     for _ in range(ROUNDS):
         mitras = [make_mitra() for _ in range(MITRAS)]
         for mitra in mitras:
@@ -64,5 +62,4 @@ def test_a_request_that_lost_a_deadlock_lets_the_winner_through_and_succeeds(dat
             editor.join()
         assert [editor.failure for editor in editors] == [None] * MITRAS
         assert [answer.status for answer in answers] == [200] * MITRAS
-    lost = wait_until(lambda: database.value(deadlocks) - before, what="deadlocks to be counted")
-    assert lost >= 1, "or this has tested nothing"
+    assert database.deadlocks() != [], "or this has tested nothing"
