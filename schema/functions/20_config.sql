@@ -69,8 +69,11 @@ create trigger config_settle after insert or update or delete or truncate on pub
 -- with "skip locked" does not suffice, for this waits in one case: the row was being changed when it was looked at, that
 -- was committed at the same moment, and who stood in line for the row has it now.  As a change in the configuration
 -- stands in every line, it is often he, and each would have what the other waits for.
+--
+-- A change under ten thousand sessions takes half a second.  One that somebody has left open at psql does not stop the
+-- sweeper: without a limit of its own, each call would wait for all of DATABASE_TIMEOUT_MS, and a lease lasts no longer.
 create function mitrad.config_hold() returns void
-language plpgsql as $$
+language plpgsql set lock_timeout = '2s' as $$
 begin
 	lock table mitrad.config in share mode;
 end

@@ -251,6 +251,8 @@ begin
 				and least(mitrad.session_closes_at(c), mitrad.session_requeues_at(c)) <= now())
 		order by m.id
 		for no key update);
+	-- The triggers below mark them in the order of their sessions.
+	perform from public.matching_marks k where k.mitra_id = any (relieved) order by k.mitra_id for update;
 
 	-- A search for another mitra that found none ends a session that had begun.
 	with closed as (

@@ -18,7 +18,8 @@ declare
 	waiting public.chat_sessions[];
 	others uuid[];    -- behind them, and not considered in this call
 	c public.chat_sessions;
-	marked uuid[];
+	marks public.matching_marks[];
+	marked uuid[];    -- whose mark is ours
 	available uuid[]; -- may see a session
 	pool uuid[];      -- may get an offer now
 	newcomers uuid[];
@@ -37,30 +38,36 @@ begin
 		order by s.search_round > 1 desc, coalesce(s.searching_since, s.created_at), s.id
 		limit 50
 		for no key update skip locked);
-	marked := array(
-		select k.mitra_id from public.matching_marks k
+	marks := array(
+		select k from public.matching_marks k
 		where k.offers_at <= now()
 		order by k.offers_at
 		limit 1000);
 	available := array(
 		select a.id from mitrad.available_mitras() a
 		where exists (select from public.chat_sessions s where s.status = 'searching'));
-	newcomers := array(select unnest(marked) intersect select unnest(available));
+	newcomers := array(select m.mitra_id from unnest(marks) m intersect select unnest(available));
 	others := array(
 		select s.id from public.chat_sessions s
 		where s.status = 'searching' and (s.next_wave_at <= now() or cardinality(newcomers) > 0)
 			and s.id not in (select w.id from unnest(waiting) w)
 		for no key update skip locked);
 
+	-- One that is another by now is left to the next call: its mitra has come since `available` was read.
 	marked := array(
 		select k.mitra_id from public.matching_marks k
-		where k.mitra_id = any (marked) and k.offers_at <= now()
-		for update skip locked);
+		join unnest(marks) m on m.mitra_id = k.mitra_id and m.offers_at = k.offers_at
+		order by k.mitra_id
+		for update of k skip locked);
 	newcomers := array(select unnest(newcomers) intersect select unnest(marked));
+	if cardinality(newcomers) = 0 then
+		others := array(select s.id from public.chat_sessions s where s.id = any (others) and s.next_wave_at <= now());
+	end if;
 	-- A session that somebody holds just now is offered to them a little later.
 	update public.matching_marks k
 	set offers_at = case when k.mitra_id = any (newcomers) and exists (select from public.chat_sessions s
-		where s.status = 'searching' and s.id <> all (others) and s.id not in (select w.id from unnest(waiting) w))
+		where s.status = 'searching'
+			and s.id not in (select unnest(others) union all select w.id from unnest(waiting) w))
 		then now() + interval '200 ms' end
 	where k.mitra_id = any (marked);
 	if cardinality(others) = 0 and not exists (

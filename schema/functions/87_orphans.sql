@@ -44,6 +44,7 @@ begin
 	marked := array(
 		select k.mitra_id from public.matching_marks k
 		where k.mitra_id = any (marked) and k.lost_at <= now()
+		order by k.mitra_id
 		for update skip locked);
 	if cardinality(marked) = 0 then
 		return;

@@ -3,6 +3,7 @@ What takes many rows at once meets whoever else does so in one order: nobody wai
 "skip locked" makes all the same, if a row changes hands while it looks, cannot be brought about; what it would lead to can.
 """
 
+import psycopg2
 import pytest
 
 BATCHES = ["sessions_lost", "sessions_settle", "sessions_match"]
@@ -10,12 +11,20 @@ CHANGE = '{"goodbye_seconds": 5}'
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_no_batch_begins_while_the_configuration_changes(rival, batch):
+def test_no_batch_begins_while_the_configuration_changes(database, rival, batch):
+    database.execute("ALTER FUNCTION mitrad.config_hold() SET lock_timeout = '1min'")
     changing, working = rival(), rival()
     changing.call("config_patch", CHANGE, None)
     working.begin_call(batch)
     changing.commit()
     working.result()
+
+
+def test_no_batch_waits_for_long_if_somebody_leaves_a_change_of_the_configuration_open(rival):
+    changing, working = rival(), rival()
+    changing.execute("UPDATE app_config SET value = '5' WHERE key = 'goodbye_seconds'")
+    with pytest.raises(psycopg2.errors.LockNotAvailable):
+        working.call("sessions_match")
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -105,3 +114,52 @@ def test_a_newcomer_is_offered_a_session_that_was_held_when_he_came(
     database.execute("UPDATE matching_marks SET offers_at = now()")
     rows_of("sessions_match")
     assert database.value("SELECT session_id FROM chat_request_notifications WHERE mitra_id = %s", mitra.id) == session
+
+
+def test_who_comes_while_the_matcher_looks_at_an_older_mark_of_his_keeps_the_new_one(
+    database, rival, rows_of, make_mitra, make_session, go_online
+):
+    session = make_session(None, status="searching")
+    rows_of("sessions_match")
+    mitra = go_online(make_mitra())
+    database.execute("UPDATE mitra_online_status SET is_online = false")
+    coming, matching = rival(), rival()
+    coming.call("mitra_go_online", mitra.id, None)
+    # The matcher has seen him offline, and waits for the marks.
+    coming.execute("LOCK TABLE matching_marks IN EXCLUSIVE MODE")
+    matching.begin_call("sessions_match")
+    coming.commit()
+    matching.result()
+    rows_of("sessions_match")
+    assert database.value("SELECT session_id FROM chat_request_notifications WHERE mitra_id = %s", mitra.id) == session
+
+
+def test_a_newcomers_mark_that_somebody_holds_gives_the_matcher_nothing_to_do(
+    database, rival, rows_of, make_mitra, make_session, go_online
+):
+    for _ in range(51):
+        make_session(None, status="searching")
+    go_online(make_mitra())
+    database.execute("UPDATE chat_sessions SET next_wave_at = now() + interval '1 hour'")
+    changing = rival()
+    changing.execute("SELECT FROM matching_marks FOR UPDATE")
+    assert rows_of("sessions_match") == [], "or the sweeper would look again at once, until he lets go"
+    sooner = "SELECT count(*) FROM chat_sessions WHERE next_wave_at < now() + interval '50 minutes'"
+    assert database.value(sooner) == 0, "nobody's wave is put off, or forward"
+
+
+def test_what_ends_many_sessions_takes_the_marks_of_their_mitras_by_id(
+    database, rival, make_mitra, make_session, go_online
+):
+    low, high = sorted((go_online(make_mitra()) for _ in range(2)), key=lambda mitra: mitra.id)
+    for mitra in (high, low):
+        make_session(mitra)
+    database.execute("UPDATE chat_sessions SET expires_at = '2020-01-01'")
+    looking, ending = rival(), rival()
+    looking.execute("SELECT FROM matching_marks WHERE mitra_id = %s FOR UPDATE", low.id)
+    ending.begin_call("sessions_settle")
+    # Who holds the first and wants the second is not in the way of who waits for the first.
+    looking.execute("SELECT FROM matching_marks WHERE mitra_id = %s FOR UPDATE", high.id)
+    looking.commit()
+    ending.result()
+    assert database.value("SELECT count(*) FROM chat_sessions WHERE status = 'ended'") == 2
