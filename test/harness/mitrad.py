@@ -60,7 +60,7 @@ class Mitrad:
             self._launch()
             if not ready or self._becomes_ready():
                 return self
-            if "in use" not in self.log_text():
+            if "is taken by another process" not in self.log_text():
                 break
         raise RuntimeError(f"mitrad did not get ready, exit code {self.process.poll()}:\n{self.log_tail()}")
 
