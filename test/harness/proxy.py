@@ -3,7 +3,8 @@ A TCP proxy in front of a server, which fails in the ways that networks and mach
 
     forward()      as if it were not there (the state at start)
     refuse()       nobody listens: existing connections are reset, new ones refused
-    black_hole()   connections are accepted, bytes vanish in both directions; existing connections too
+    black_hole()   connections are accepted, bytes vanish in both directions; existing connections too, and who lost some
+                   stays silent for ever: what arrives of a stream has no gap
     drop()         existing connections go silent for ever, new ones work: a failover without a goodbye
     cut()          existing connections are reset in the middle of what they do, new ones work
     slow(seconds)  every piece of data is that late, in each direction
@@ -106,6 +107,7 @@ class Front(asyncio.Protocol):
         self.client = None
         self.server = None
         self.early = []  # what came before the server's side was connected
+        self.latest = 0.0  # when the last piece that was delayed goes on: none overtakes it
 
     def connection_made(self, transport):
         self.client = transport
@@ -142,12 +144,16 @@ class Front(asyncio.Protocol):
 
     def pass_on(self, transport, data):
         """Writes to either side: now, later or never."""
-        if self.silent or self.proxy.swallow:
+        self.silent |= self.proxy.swallow
+        if self.silent:
             return
-        if self.proxy.delay:
-            asyncio.get_running_loop().call_later(self.proxy.delay, write, transport, data)
+        loop = asyncio.get_running_loop()
+        if not self.proxy.delay and self.latest < loop.time():
+            write(transport, data)
             return
-        write(transport, data)
+        # Timers of one moment may fire in any order.
+        self.latest = max(loop.time() + self.proxy.delay, self.latest + 1e-6)
+        loop.call_at(self.latest, write, transport, data)
 
     def connection_lost(self, _error):
         self.proxy.pairs.discard(self)
