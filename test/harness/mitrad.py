@@ -21,7 +21,7 @@ QUICK = {
     "SHUTDOWN_GRACE_SECONDS": 8,
     # A busy machine is no outage; whoever tests one says what it takes.
     "DATABASE_TIMEOUT_MS": 10000,
-    "VALKEY_TIMEOUT_MS": 1000,
+    "VALKEY_TIMEOUT_MS": 5000,
     "ENABLE_TEST_ROUTES": 1,
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",

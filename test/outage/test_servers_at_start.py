@@ -36,7 +36,7 @@ def test_without_valkey_it_warns_and_serves_and_uses_it_when_it_comes(mitrad_fac
 def test_a_black_hole_for_valkey_delays_the_start_only_little(mitrad_factory, valkey, proxy_factory, operator_token):
     proxy = proxy_factory(valkey)
     proxy.black_hole()
-    mitrad = mitrad_factory(arrangement=CALM, VALKEY_URL=valkey.url_through(proxy))
+    mitrad = mitrad_factory(arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=1000)
     answer = mitrad.internal.get(READINGS, token=operator_token)
     assert answer.json == {"source": "postgres", "mitras": []}
 
