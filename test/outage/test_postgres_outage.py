@@ -129,8 +129,8 @@ def probe(mitrad):
     return probe
 
 
-def all_workers(ask, times=8):
-    """The distinct answers of many requests, so of every worker."""
+def all_workers(ask, times=24):
+    """The distinct answers of so many requests that none of two workers is left out: the kernel chooses by chance."""
     return {ask() for _ in range(times)}
 
 
@@ -297,7 +297,7 @@ def test_a_sessions_end_that_came_due_in_the_outage_is_made_up_for(
     database.execute("UPDATE chat_sessions SET expires_at = now() - interval '1 hour' WHERE id = %s", session)
     proxy.forward()
     ended = "SELECT end_reason FROM chat_sessions WHERE id = %s AND status = 'ended'"
-    wait_until(lambda: database.value(ended, session) == "expired", 20, "the session to end")
+    wait_until(lambda: database.value(ended, session) == "expired", what="the session to end")
 
 
 # Both away

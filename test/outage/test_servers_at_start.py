@@ -28,7 +28,7 @@ def test_without_valkey_it_warns_and_serves_and_uses_it_when_it_comes(mitrad_fac
 
     assert source() == "postgres"
     valkey.start()
-    wait_until(lambda: {source() for _ in range(8)} == {"valkey"}, what="Valkey to be used")
+    wait_until(lambda: {source() for _ in range(24)} == {"valkey"}, what="Valkey to be used")
     mitrad.wait_log("[valkey] subscribed to config:invalidate")
     wait_until(lambda: mitrad.get("/readyz").json["status"] == "ok", what="everything to be well")
 
@@ -114,7 +114,9 @@ def test_a_schema_that_gets_older_is_as_if_postgresql_were_away_until_somebody_m
     now = database.value("select obj_description('mitrad'::regnamespace, 'pg_namespace')")
     stamp(database, "version 1, functions of-long-ago")
     database.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()")
-    wait_until(lambda: mitrad.get("/readyz").json["postgres"] == "down", what="the loss to be felt")
+    wait_until(
+        lambda: all(mitrad.get("/readyz").json["postgres"] == "down" for _ in range(24)), what="the loss to be felt by all"
+    )
     assert mitrad.post("/api/mitra/status/online", token=mitra.token).json["code"] == "DATABASE_UNAVAILABLE"
     stamp(database, now)
     wait_until(lambda: mitrad.post("/api/mitra/status/online", token=mitra.token).status == 200, what="the return")

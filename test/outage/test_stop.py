@@ -39,7 +39,7 @@ def test_who_waits_for_a_silent_valkey_is_answered_before_the_grace_is_over(
 ):
     proxy = proxy_factory(valkey)
     mitrad = mitrad_factory(
-        arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=60000, SHUTDOWN_GRACE_SECONDS=8
+        arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=60000, SHUTDOWN_GRACE_SECONDS=20
     )
     mitrad.wait_log(" is ready: ")  # all workers, and not only the one that answered
     mitra, operator = make_mitra(), tokens.mint("operator")
@@ -70,7 +70,7 @@ def test_a_sweeper_that_waits_for_a_silent_server_ends_by_itself(
     silent, postgres, database, valkey, proxy_factory, mitrad_factory
 ):
     """However long it may wait for an answer at other times."""
-    settings = {"VALKEY_TIMEOUT_MS": 60000, "DATABASE_TIMEOUT_MS": 60000, "SHUTDOWN_GRACE_SECONDS": 4}
+    settings = {"VALKEY_TIMEOUT_MS": 60000, "DATABASE_TIMEOUT_MS": 60000, "SHUTDOWN_GRACE_SECONDS": 8}
     proxy = proxy_factory({"postgresql": postgres, "valkey": valkey}[silent])
     settings |= {
         "postgresql": {"DATABASE_URL": database.url_through(proxy)},
@@ -83,7 +83,7 @@ def test_a_sweeper_that_waits_for_a_silent_server_ends_by_itself(
 
     mitrad.signal(signal.SIGTERM)
 
-    assert mitrad.wait_exit(10) == 0
+    assert mitrad.wait_exit() == 0
     assert_all_ended_by_themselves(mitrad)
 
 
