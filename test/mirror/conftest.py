@@ -125,6 +125,21 @@ def listening(mirror):
 
 
 @pytest.fixture
+def set_limit(database):
+    """set_limit(stale_after_seconds=400): puts it into app_config by hand."""
+
+    def set_limit(**limits):
+        for key, value in limits.items():
+            database.execute(
+                """INSERT INTO app_config (key, value) VALUES (%s, %s)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value""",
+                *(key, str(value)),
+            )
+
+    return set_limit
+
+
+@pytest.fixture
 def sweeper(mitrad_factory):
     """sweeper(NAME=value, …): an instance that only sweeps, and does nothing but what the settings ask for."""
     return lambda **settings: mitrad_factory("--role", "sweeper", arrangement=CALM, **settings)

@@ -1,10 +1,13 @@
 """Auto-offline: who is silent for stale_after_seconds goes offline, and nobody else."""
 
+import contextlib
+import signal
 import threading
 import time
 
 import pytest
 
+from harness import process
 from harness.wait import holds_for, wait_until
 
 LONG_AGO = 600
@@ -26,6 +29,25 @@ def sweeping(sweeper, **more):
     return sweeper(**{"MITRA_AUTO_OFFLINE_SWEEP_SECONDS": 1, **more})
 
 
+# Who takes mitras offline waits for it; all else goes on.
+NOBODY_GOES_OFFLINE = "LOCK TABLE mitra_online_logs IN SHARE MODE"
+
+
+@contextlib.contextmanager
+def in_the_middle_of_a_sweep(sweeper, mirror, mitra):
+    """The instance that sweeps; the truth has the mitra offline, and the sweeper does not know it before the block ends."""
+    with mirror.database.holding(NOBODY_GOES_OFFLINE):
+        instance = sweeping(sweeper)
+        wait_until(mirror.database.waiting, what="the sweep to wait for the lock")
+        (pid,) = instance.children()["sweeper"]
+        process.send(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: not mirror.is_online(mitra), what="the flip")
+        yield instance
+    finally:
+        process.send(pid, signal.SIGCONT)
+
+
 def test_who_is_silent_goes_offline_everywhere_with_a_log_row(mirror, listening, silent, sweeper):
     mitra = silent()
 
@@ -38,10 +60,11 @@ def test_who_is_silent_goes_offline_everywhere_with_a_log_row(mirror, listening,
     assert logs == [{"status": "offline", "reason": "auto_offline"}]
 
 
-def test_who_beats_stays_online_though_postgresql_has_not_heard_of_it(mirror, listening, silent, sweeper):
+def test_who_beats_stays_online_though_postgresql_has_not_heard_of_it(mirror, listening, silent, sweeper, set_limit):
+    set_limit(stale_after_seconds=400)
     beating, witness = silent(), silent()
     mirror.reseed()
-    mirror.beat(beating, seconds_ago=80)
+    mirror.beat(beating, seconds_ago=300)
 
     sweeping(sweeper)
 
@@ -103,24 +126,26 @@ def test_nothing_is_swept_without_valkey_and_it_says_so(mirror, valkey, listenin
 def test_the_brake_holds_one_tick_and_no_second_one(mirror, listening, silent, sweeper):
     mitras = [silent() for _ in range(20)]
 
-    instance = sweeping(sweeper, MITRA_AUTO_OFFLINE_SWEEP_SECONDS=3)
-
-    line = instance.wait_log("[auto-offline] 20 of 20 online mitras are silent")
-    assert line["severity"] == "CRITICAL"
-    assert all(mirror.is_online(mitra) for mitra in mitras)
+    with mirror.database.holding(NOBODY_GOES_OFFLINE):
+        instance = sweeping(sweeper, MITRA_AUTO_OFFLINE_SWEEP_SECONDS=3, DATABASE_TIMEOUT_MS=60000)
+        line = instance.wait_log("[auto-offline] 20 of 20 online mitras are silent")
+        assert line["severity"] == "CRITICAL"
+        ended = r'mitrad_sweep_last_success_timestamp_seconds\{sweep="auto_offline"\}'
+        wait_until(lambda: instance.metric(ended) > 0, what="the end of a tick that took nobody")
+        assert all(mirror.is_online(mitra) for mitra in mitras)
     wait_until(lambda: not any(mirror.is_online(mitra) for mitra in mitras), what="the second tick")
     assert len(instance.messages("online mitras are silent")) == 1
 
 
 def test_a_brake_that_was_not_confirmed_is_forgotten(mirror, iso, listening, silent, sweeper):
     mitras = [silent() for _ in range(20)]
-    instance = sweeping(sweeper, MITRA_AUTO_OFFLINE_SWEEP_SECONDS=2)
+    instance = sweeping(sweeper, MITRA_AUTO_OFFLINE_SWEEP_SECONDS=6)  # time enough for all to beat before the next
     instance.wait_log("online mitras are silent")
 
     for mitra in mitras:
         mirror.beat(mitra)
 
-    holds_for(lambda: all(mirror.is_online(mitra) for mitra in mitras), 3, "everyone online")
+    holds_for(lambda: all(mirror.is_online(mitra) for mitra in mitras), 9, "everyone online")
     for mitra in mitras:
         mirror.beat(mitra, seconds_ago=LONG_AGO)
     wait_until(lambda: len(instance.messages("online mitras are silent")) == 2, what="the brake again")
@@ -135,19 +160,12 @@ def test_fewer_than_twenty_are_swept_without_a_brake(mirror, listening, silent, 
     assert not instance.messages("online mitras are silent")
 
 
-def test_who_pings_in_the_middle_of_a_sweep_is_online_after_it(
-    mirror, postgres, proxy_factory, listening, silent, sweeper
-):
-    """PostgreSQL answers late: a second lies between the flip in the truth and the mirror's learning of it."""
+def test_who_pings_in_the_middle_of_a_sweep_is_online_after_it(mirror, listening, silent, sweeper):
     pings, dead = silent(), silent()
     mirror.reseed()
-    proxy = proxy_factory(postgres)
-    instance = sweeping(sweeper, DATABASE_URL=mirror.database.url_through(proxy), DATABASE_TIMEOUT_MS=20000)
-    proxy.slow(1.0)
 
-    wait_until(lambda: not mirror.is_online(pings), what="the flip")
-    mirror.beat(pings)
-    proxy.slow(0.0)
+    with in_the_middle_of_a_sweep(sweeper, mirror, pings) as instance:
+        mirror.beat(pings)
 
     wait_until(lambda: mirror.is_online(pings), what="its return")
     wait_until(mirror.equal, what="the mirror to follow")
@@ -156,20 +174,14 @@ def test_who_pings_in_the_middle_of_a_sweep_is_online_after_it(
     instance.wait_log("went offline, 1 came back")
 
 
-def test_who_goes_offline_himself_in_the_middle_of_a_sweep_stays_offline(
-    mirror, postgres, proxy_factory, listening, silent, sweeper
-):
+def test_who_goes_offline_himself_in_the_middle_of_a_sweep_stays_offline(mirror, listening, silent, sweeper):
     leaves = silent()
     mirror.reseed()
-    proxy = proxy_factory(postgres)
-    instance = sweeping(sweeper, DATABASE_URL=mirror.database.url_through(proxy), DATABASE_TIMEOUT_MS=20000)
-    proxy.slow(1.0)
 
-    wait_until(lambda: not mirror.is_online(leaves), what="the flip")
-    mirror.put_online(leaves)
-    mirror.database.execute("SELECT mitrad.mitra_go_offline(%s)", leaves.id)
-    mirror.beat(leaves)
-    proxy.slow(0.0)
+    with in_the_middle_of_a_sweep(sweeper, mirror, leaves) as instance:
+        mirror.put_online(leaves)
+        mirror.database.execute("SELECT mitrad.mitra_go_offline(%s)", leaves.id)
+        mirror.beat(leaves)
 
     instance.wait_log("went offline, 0 came back")
     mirror.keys.set("mirror:dirty", 1)
@@ -195,9 +207,10 @@ def test_pings_against_sweeps_never_lose_a_mitra_who_was_told_online(mirror, iso
         thread.start()
     for thread in threads:
         thread.join()
-    time.sleep(2.5)  # two more sweeps
 
-    for mitra in mitras:
-        if told[mitra.id]:
-            assert mirror.is_online(mitra)
-    assert mirror.equal()
+    def told_are_online():
+        return all(mirror.is_online(mitra) for mitra in mitras if told[mitra.id])
+
+    wait_until(lambda: told_are_online() and mirror.equal(), what="the sweep's end")
+    holds_for(told_are_online, 2.5, "through two more sweeps: everyone who was told so online")
+    wait_until(mirror.equal, what="the mirror to follow")
