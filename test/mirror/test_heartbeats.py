@@ -1,5 +1,7 @@
 """The heartbeat mirror: PostgreSQL learns when each mitra was last heard of."""
 
+import time
+
 from harness.wait import wait_until
 
 
@@ -21,10 +23,12 @@ def test_heartbeats_are_copied_to_postgresql_in_one_statement_a_cycle(mirror, li
     for mitra in mitras:
         mirror.beat(mitra, seconds_ago=5)
 
+    began = time.monotonic()
     with mirror.database.statements() as ran:
         wait_until(lambda: all(heard(mirror, m) == mirror.heartbeat(m) for m in mitras), what="the copy")
 
-    assert 1 <= ran.matching("heartbeats_store") <= 3
+    cycles = time.monotonic() - began
+    assert 1 <= ran.matching("heartbeats_store") <= cycles + 2
 
 
 def test_many_are_read_in_portions_and_stored_at_once(mirror, listening, sweeper, iso):

@@ -158,7 +158,7 @@ def test_after_any_interleaving_the_mirror_equals_the_truth(
     print(f"{chaos.answered} answered, {chaos.lost} lost")
     assert chaos.answered > 100
 
-    wait_until(lambda: no_difference(mirror), 40, "mirror and truth to be equal")
+    wait_until(lambda: no_difference(mirror), 60, "mirror and truth to be equal")
     assert mirror.equal()
     truth = mirror.truth()
     for instance in instances:
@@ -168,7 +168,7 @@ def test_after_any_interleaving_the_mirror_equals_the_truth(
             beat = instance.post("/api/mitra/status/heartbeat", token=mitra.token)
             assert beat.status == (200 if active else 403)
             assert not active or beat.json == {"online": online}
-        wait_until(lambda i=instance: lists_the_truth(i, mirror, operator_token), 20, "the list to be the truth's")
+        wait_until(lambda i=instance: lists_the_truth(i, mirror, operator_token), what="the list to be the truth's")
 
 
 def no_difference(mirror):

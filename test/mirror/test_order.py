@@ -177,7 +177,7 @@ def test_restarts_of_valkey_under_toggles_end_with_mirror_equal_to_truth(
         thread.join()
 
     assert not failures, failures[:3]
-    wait_until(mirror.equal, seconds=10, what="mirror and truth to be equal")
+    wait_until(mirror.equal, what="mirror and truth to be equal")
 
 
 def _generation(mirror):

@@ -178,12 +178,13 @@ def test_keys_of_our_own_that_became_another_type_are_mended_at_once(mirror, mak
     instance.wait_log("[valkey-mirror] seed: 1 online")
     spoilt = [*(f"mirror:{name}" for name in OWN_KEYS), "sweeper:lease"]
 
-    for key in spoilt:
-        mirror.keys.delete(key)
-        mirror.keys.rpush(key, "by hand")
+    with mirror.keys.pipeline() as at_once:
+        for key in spoilt:
+            at_once.delete(key).rpush(key, "by hand")
+        at_once.execute()
 
-    wait_until(lambda: all(mirror.keys.type(key) in ("string", "none") for key in spoilt), 5, "wrong types to be gone")
-    wait_until(lambda: mirror.keys.get("mirror:generation"), 5, "a reseed")
+    wait_until(lambda: all(mirror.keys.type(key) in ("string", "none") for key in spoilt), what="wrong types to be gone")
+    wait_until(lambda: mirror.keys.get("mirror:generation"), what="a reseed")
     assert mirror.equal()
 
 
@@ -196,7 +197,7 @@ def test_a_key_that_was_made_to_last_stands_in_nobodys_way(mirror, make_mitra, l
     instance = sweeper()
     instance.wait_log("[valkey-mirror] seed: 1 online")
 
-    wait_until(lambda: mirror.keys.ttl("sweeper:lease") > 0, 5, "the lease to be taken")
+    wait_until(lambda: mirror.keys.ttl("sweeper:lease") > 0, what="the lease to be taken")
     assert not mirror.keys.exists("mirror:snapshot:lock", "availability:snapshot")
 
 
@@ -284,7 +285,7 @@ def test_a_mirror_that_somebody_could_not_write_to_is_reseeded_at_once(mirror, m
 
     mirror.keys.set("mirror:dirty", 1)
 
-    wait_until(mirror.equal, seconds=5, what="the mirror to follow")
+    wait_until(mirror.equal, what="the mirror to follow")
     assert not mirror.keys.exists("mirror:dirty")
 
 
@@ -296,9 +297,9 @@ def test_the_death_of_a_worker_makes_the_sweeper_look_again(mirror, make_mitra, 
     mirror.put_online(first)
     process.send(instance.children()["worker"][0], signal.SIGKILL)
 
-    wait_until(mirror.equal, seconds=5, what="what the worker had not written")
+    wait_until(mirror.equal, what="what the worker had not written")
     mirror.put_online(second)
-    wait_until(mirror.equal, seconds=10, what="what was committed after its death")
+    wait_until(mirror.equal, what="what was committed after its death")
 
 
 def test_a_valkey_that_was_away_is_reseeded_at_its_return(mirror, valkey, make_mitra, listening, sweeper):
@@ -311,7 +312,7 @@ def test_a_valkey_that_was_away_is_reseeded_at_its_return(mirror, valkey, make_m
     valkey.forget()
     valkey.start()
 
-    wait_until(mirror.equal, seconds=10, what="the mirror to follow")
+    wait_until(mirror.equal, what="the mirror to follow")
 
 
 def test_without_valkey_the_sweeper_starts_and_seeds_when_it_comes(mirror, valkey, make_mitra, sweeper):
@@ -322,7 +323,7 @@ def test_without_valkey_the_sweeper_starts_and_seeds_when_it_comes(mirror, valke
 
     valkey.start()
 
-    wait_until(mirror.equal, seconds=10, what="the seed")
+    wait_until(mirror.equal, what="the seed")
     assert len(instance.messages("seed failed")) == 1, "said once"
 
 
