@@ -15,6 +15,8 @@ from harness.wait import wait_until
 EMIT = """SELECT event FROM mitrad.events_emit(ARRAY(
     SELECT (%s, %s, %s, NULL, jsonb_build_object('n', n))::mitrad.event FROM generate_series(1, %s) n))"""
 
+PATIENCE_SECONDS = 60
+
 
 class Listener:
     """Somebody with events: a mitra or a customer, by default one whom nothing else happens to."""
@@ -65,6 +67,12 @@ def instance(mitrad_factory):
 
 
 @pytest.fixture
+def patient(mitrad_factory):
+    """The same, of long patience at its end: what is over soon was not waited for."""
+    return mitrad_factory(arrangement=CALM, WORKERS=1, SHUTDOWN_GRACE_SECONDS=PATIENCE_SECONDS)
+
+
+@pytest.fixture
 def emit(database, valkey):
     """emit(listener, count=1, publish=True): events as a transition makes them."""
 
@@ -92,7 +100,7 @@ def waiting():
         more = {"wait": 25, **more}
         begun = Waiting(lambda: listener.ask(instance, **more))
         if known is not None:
-            wait_until(lambda: instance.metric("mitrad_event_waits") == known, 10, f"{known} to wait")
+            wait_until(lambda: instance.metric("mitrad_event_waits") == known, what=f"{known} to wait")
         return begun
 
     return wait

@@ -10,9 +10,9 @@ from harness.api import fields_of, problem_of
 from harness.mitrad import CALM
 from harness.wait import holds_for, wait_until
 
-from .conftest import Listener, Waiting
+from .conftest import PATIENCE_SECONDS, Listener, Waiting
 
-SOON_SECONDS = 5  # far below the wait of 25, far above what it takes
+SOON_SECONDS = 15  # far below the wait of 25, far above what it takes
 
 
 def numbers(events):
@@ -152,7 +152,9 @@ def test_a_follower_sees_every_event_once_and_in_order_however_they_come(mitrad_
 
 
 def test_one_user_cannot_wait_in_more_than_eight_requests(instance, listener, waiting):
-    polls = [waiting(instance, listener, known=number) for number in range(1, 9)]
+    polls = [waiting(instance, listener, known=1)]
+    polls += [waiting(instance, listener) for _ in range(6)]
+    polls.append(waiting(instance, listener, known=8))
     polls.append(waiting(instance, listener))
     assert polls[0].result(SOON_SECONDS).json["events"] == []
     assert not any(poll.done() for poll in polls[1:])
@@ -172,21 +174,21 @@ def test_who_leaves_while_waiting_is_forgotten_when_the_wait_ends(instance, list
         with instance.public.connect() as stream:
             stream.sendall(request.encode())
             time.sleep(0.05)
-    wait_until(lambda: instance.metric("mitrad_event_waits") == 0, 15, "those who left to be forgotten")
+    wait_until(lambda: instance.metric("mitrad_event_waits") == 0, what="those who left to be forgotten")
     assert listener.ask(instance, wait=1).status == 200
 
 
-def test_a_stop_answers_all_who_wait_at_once(instance, waiting):
-    polls = [waiting(instance, Listener()) for _ in range(20)]
-    wait_until(lambda: instance.metric("mitrad_event_waits") == 20, 10, "all to wait")
+def test_a_stop_answers_all_who_wait_at_once(patient, waiting):
+    polls = [waiting(patient, Listener()) for _ in range(20)]
+    wait_until(lambda: patient.metric("mitrad_event_waits") == 20, what="all to wait")
     began = time.monotonic()
-    instance.signal(signal.SIGTERM)
+    patient.signal(signal.SIGTERM)
     for poll in polls:
         answer = poll.result(SOON_SECONDS)
         assert (answer.status, answer.json["events"]) == (200, [])
         assert answer.headers["connection"] == "close"
-    instance.wait_exit()
-    assert time.monotonic() - began < 8
+    patient.wait_exit()
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
 
 
 # Without Valkey, without PostgreSQL
@@ -195,7 +197,7 @@ def test_a_stop_answers_all_who_wait_at_once(instance, waiting):
 def test_without_valkey_events_still_come_soon(instance, emit, waiting, valkey):
     valkey.stop()
     polls = [(listener, waiting(instance, listener)) for listener in [Listener() for _ in range(3)]]
-    wait_until(lambda: instance.metric("mitrad_event_waits") == 3, 10, "all to wait")
+    wait_until(lambda: instance.metric("mitrad_event_waits") == 3, what="all to wait")
     for listener, _ in polls:
         emit(listener, publish=False)
     for _, poll in polls:
@@ -205,10 +207,11 @@ def test_without_valkey_events_still_come_soon(instance, emit, waiting, valkey):
 def test_without_valkey_all_who_wait_share_one_statement_every_two_seconds(instance, database, waiting, valkey):
     valkey.stop()
     polls = [waiting(instance, Listener()) for _ in range(30)]
-    wait_until(lambda: instance.metric("mitrad_event_waits") == 30, 10, "all to wait")
+    wait_until(lambda: instance.metric("mitrad_event_waits") == 30, what="all to wait")
+    began = time.monotonic()
     with database.statements() as ran:
         holds_for(lambda: not any(poll.done() for poll in polls), 6, "waiting")
-    assert 1 <= ran.matching("events_news") <= 5
+    assert 1 <= ran.matching("events_news") <= (time.monotonic() - began) / 2 + 2
     assert ran.matching("events_list") == 0
 
 
@@ -231,13 +234,13 @@ def test_what_was_published_while_valkey_was_away_is_found_when_it_is_back(insta
 
 def test_a_black_hole_is_noticed_and_the_truth_asked(mitrad_factory, listener, emit, waiting, valkey, proxy_factory):
     proxy = proxy_factory(valkey)
-    instance = mitrad_factory(arrangement=CALM, WORKERS=1, VALKEY_URL=valkey.url_through(proxy))
+    instance = mitrad_factory(arrangement=CALM, WORKERS=1, VALKEY_URL=valkey.url_through(proxy), VALKEY_TIMEOUT_MS=1000)
     proxy.drop()
     proxy.black_hole()
     poll = waiting(instance, listener)
-    wait_until(lambda: instance.metric("mitrad_event_waits") == 1, 10, "it to wait")
+    wait_until(lambda: instance.metric("mitrad_event_waits") == 1, what="it to wait")
     emit(listener, publish=False)
-    assert numbers(poll.result(10).json["events"]) == [1]
+    assert numbers(poll.result(SOON_SECONDS).json["events"]) == [1]
 
 
 def test_without_postgresql_it_is_said(instance, listener, postgres):
