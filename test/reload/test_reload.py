@@ -171,7 +171,7 @@ def test_a_failed_reload_can_be_followed_by_a_good_one(reloadable, database):
 
 def test_a_hup_during_a_reload_is_remembered(reloadable, database):
     server = reloadable(DATABASE_URL=database.url)
-    server.configure(DATABASE_URL=nowhere(), STARTUP_TIMEOUT_SECONDS=3)
+    server.configure(DATABASE_URL=nowhere(), STARTUP_TIMEOUT_SECONDS=10)
     server.hup()
     wait_until(lambda: len(server.instance.children()["sweeper"]) == 2, what="the new generation to begin")
     server.configure(DATABASE_URL=database.url, STARTUP_TIMEOUT_SECONDS=60, WORKERS=3)
@@ -226,4 +226,4 @@ def test_another_number_of_workers_strands_no_connection(reloadable, workers):
     server.wait_children(workers)
     # The kernel picks the socket by the client's port, so a socket without a worker would soon be met.
     for _ in range(60):
-        assert server.instance.get("/livez", timeout=10).status == 200
+        assert server.instance.get("/livez").status == 200
