@@ -32,6 +32,7 @@
 #define RETENTION_FIRST_MS  5000 /* after the start: somebody may restart us more often than that */
 #define PG_RETRY_MS         200
 #define START_RETRY_MS      1000
+#define SETTLE_ATTEMPTS     3 /* at the start, while PostgreSQL is up */
 
 static const struct pg_statement statements[] = {
 #define STATEMENT(name, parameters, sql) { #name, sql, parameters },
@@ -239,23 +240,27 @@ wait_for_truth(struct sweeper *s, int64_t until_ms)
 	return true;
 }
 
-/* PostgreSQL may go away again in the middle of it, too. */
+/*
+ * What is overdue is settled first.  PostgreSQL may go away again in the middle of it, too.  That somebody's locks are in the
+ * way, those of an edit left open at psql for instance, is no reason not to serve.
+ */
 static bool
 start(struct sweeper *s)
 {
 	int64_t until_ms = clock_monotonic_ms() +
 			   (int64_t)s->config->startup_timeout_seconds * 1000;
+	int failures = 0;
 
 	while (wait_for_truth(s, until_ms)) {
 		if (s->stopping)
 			return true;
-		if (deadlines(s)) {
+		if (deadlines(s) || (pg_is_up(s->pg) && ++failures == SETTLE_ATTEMPTS)) {
 			reseed_and_log(
 			    s, (struct reseed_how){ .listening = true, .stamping = true });
 			return true;
 		}
 		if (clock_monotonic_ms() >= until_ms)
-			return give_up("what is overdue cannot be settled", s->error);
+			return give_up("PostgreSQL goes away again and again", s->error);
 		sweeper_sleep(s, START_RETRY_MS);
 	}
 	return false;

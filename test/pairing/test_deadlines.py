@@ -95,6 +95,18 @@ def _answers(instance: Mitrad):
     return instance.get("/livez").status == 200
 
 
+def test_an_edit_that_somebody_left_open_keeps_what_is_overdue_waiting_but_not_the_start(service, mitrad_factory, database):
+    _, session = service.pair()
+    for instance in service.instances:
+        instance.stop()
+    service.move(session, "expires_at", -3600)
+    with database.holding("UPDATE app_config SET value = '31' WHERE key = 'goodbye_seconds'"):
+        late = mitrad_factory()
+        assert late.messages("[deadlines] failed")
+        assert service.status(session) == "active"
+    wait_until(lambda: service.status(session) == "ended", what="the end")
+
+
 def test_of_two_instances_each_deadline_acts_once(two_instances, nothing_impossible):
     service = two_instances
     pairs = [service.pair() for _ in range(6)]
