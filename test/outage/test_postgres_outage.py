@@ -105,7 +105,7 @@ def proxy(proxy_factory, postgres):
 def mitrad(mitrad_factory, database, proxy):
     """A calm instance that reaches PostgreSQL through the proxy."""
     return mitrad_factory(
-        arrangement=CALM, DATABASE_URL=database.url_through(proxy), DATABASE_TIMEOUT_MS=1000
+        arrangement=CALM, DATABASE_URL=database.url_through(proxy), DATABASE_TIMEOUT_MS=2500
     )
 
 
