@@ -29,7 +29,7 @@
 #define WATCH_PERIOD_MS     1000
 #define WAKE_DELAY_MS       10
 #define RETENTION_PERIOD_MS 600000
-#define RETENTION_FIRST_MS  5000 /* after the start: somebody may restart us more often than that */
+#define RETENTION_FIRST_MS  5000 /* somebody may restart us more often than that */
 #define PG_RETRY_MS         200
 #define START_RETRY_MS      1000
 #define SETTLE_ATTEMPTS     3 /* at the start, while PostgreSQL is up */
@@ -46,11 +46,13 @@ struct pass {
 	int64_t period_ms;       /* 0: never */
 	uint64_t *last_success;  /* gauge: wall time, seconds */
 	uint64_t *last_duration; /* gauge: milliseconds */
-	int64_t due_ms; /* monotonic; in the table: after the start; 0: a period after it */
+	int64_t first_ms; /* after the start, and again while another has the lease; 0: a period */
+	int64_t due_ms;   /* monotonic */
 };
 
 static bool start(struct sweeper *);
 static void run(struct sweeper *);
+static int64_t first_ms(const struct pass *);
 static void run_pass(struct sweeper *, struct pass *);
 
 static void
@@ -305,14 +307,12 @@ run(struct sweeper *s)
 	};
 	const size_t count = sizeof(passes) / sizeof(*passes);
 	struct pass deadlines_pass = { deadlines, 0, &gauges.deadlines_success_timestamp_seconds,
-		&gauges.deadlines_duration_milliseconds, 0 };
+		&gauges.deadlines_duration_milliseconds, 0, 0 };
 	int64_t watch_due_ms = clock_monotonic_ms();
 
-	for (size_t i = 0; i < count; i++) {
-		int64_t first_ms = passes[i].due_ms ? passes[i].due_ms : passes[i].period_ms;
-
-		passes[i].due_ms = first_ms ? watch_due_ms + first_ms : INT64_MAX;
-	}
+	for (size_t i = 0; i < count; i++)
+		passes[i].due_ms = passes[i].period_ms ? watch_due_ms + first_ms(&passes[i])
+						       : INT64_MAX;
 	while (!s->stopping) {
 		int64_t now_ms = clock_monotonic_ms();
 
@@ -322,7 +322,8 @@ run(struct sweeper *s)
 		}
 		for (size_t i = 0; i < count && !s->stopping; i++)
 			if (now_ms >= passes[i].due_ms) {
-				passes[i].due_ms = now_ms + passes[i].period_ms;
+				passes[i].due_ms = now_ms + (s->holds_lease ? passes[i].period_ms
+									    : first_ms(&passes[i]));
 				if (s->holds_lease)
 					run_pass(s, &passes[i]);
 			}
@@ -331,6 +332,12 @@ run(struct sweeper *s)
 		payments_take(s);
 		sweeper_sleep(s, sleep_ms(s, watch_due_ms));
 	}
+}
+
+static int64_t
+first_ms(const struct pass *pass)
+{
+	return pass->first_ms != 0 ? pass->first_ms : pass->period_ms;
 }
 
 static void
