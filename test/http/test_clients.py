@@ -88,10 +88,13 @@ def test_at_the_end_clients_are_let_go_politely(calm_mitrad):
     idle, busy = Wire(calm_mitrad.public.port), Wire(calm_mitrad.public.port)
     for wire in (idle, busy):
         assert "connection" not in wire.send(GOOD).answer().headers
+    # Of the busy one a request has always begun: who is silent for half a second may be let go without a word.
+    begun, rest = GOOD[:-2], GOOD[-2:]
+    busy.send(begun)
     calm_mitrad.signal(signal.SIGTERM)
     calm_mitrad.wait_log("stopping")
     # Every request is answered, up to the answer that says it is the last.
-    wait_until(lambda: busy.send(GOOD).answer().headers.get("connection") == "close", what="the last answer")
+    wait_until(lambda: busy.send(rest + begun).answer().headers.get("connection") == "close", what="the last answer")
     assert busy.closed()
     assert idle.closed()
     assert calm_mitrad.wait_exit() == 0
