@@ -67,7 +67,8 @@ class Service:
         return mitra
 
     def crowd(self, count):
-        """That many mitras, online in truth and mirror."""
+        """That many mitras, online in truth and mirror; none of them beats, and none is taken for silent because of it."""
+        self.configure(stale_after_seconds=86400)
         mitras = [people.Person(str(uuid.uuid4()), "mitra", f"+62899{number:08}", f"Mitra {number}")
             for number in range(self.crowded, self.crowded + count)]
         self.crowded += count

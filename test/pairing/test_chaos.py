@@ -48,6 +48,11 @@ class Chaos:
                 if answer.status >= 500 and answer.code not in ("DATABASE_UNAVAILABLE", "OVERLOADED"):
                     self.unexpected.append((actor.__name__, answer))
 
+    def succeeded(self):
+        """The names of the actors who have done something already."""
+        with self.lock:
+            return {actor for actor, status, _ in self.done if status < 300}
+
     def some_session(self, chance, *statuses):
         rows = self.service.database_of_thread().rows(
             "SELECT id, customer_id, mitra_id FROM chat_sessions WHERE status = ANY (%s)", list(statuses))
@@ -146,10 +151,14 @@ def test_no_race_and_no_death_leaves_an_impossible_state(two_instances, database
     chaos = Chaos(service, mitras, seed)
     threads = [threading.Thread(target=chaos.run, args=(actor, number))
         for actor, count in ACTORS.items() for number in range(count)]
+    everybody = {"customer", "mitra", "ender", "rerouter", "deactivator", "payer"}
     for thread in threads:
         thread.start()
     time.sleep(SECONDS)
-    chaos.stop.set()
+    try:
+        wait_until(lambda: everybody <= chaos.succeeded(), 120, "everybody to have had his say")
+    finally:
+        chaos.stop.set()
     for thread in threads:
         thread.join(60)
     print(sorted(chaos.done.items(), key=str))
@@ -157,8 +166,6 @@ def test_no_race_and_no_death_leaves_an_impossible_state(two_instances, database
     assert chaos.unexpected == []
     ends = [message for instance in service.instances for message in instance.messages(" (pid ") if " after " in message]
     assert [message for message in ends if "was ended by signal 9 " not in message] == [], "nobody died by himself"
-    succeeded = {actor for actor, status, _ in chaos.done if status < 300}
-    assert {"customer", "mitra", "ender", "rerouter", "deactivator", "payer"} <= succeeded, "all of them had their say"
     # Statements of the dead may still be running; then everything must be in order, and stay so.
     idle = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND usename = 'mitrad'"
     wait_until(lambda: database.value(idle), what="the last statements to end")

@@ -41,7 +41,7 @@ def test_a_nearer_deadline_that_a_request_sets_is_met_though_nobody_polls(servic
 
 
 def test_a_session_is_warned_then_told_to_say_goodbye_then_ended(service, nothing_impossible):
-    service.configure(session_warning_seconds=60, goodbye_seconds=1)
+    service.configure(session_warning_seconds=60, goodbye_seconds=600)
     mitra, session = service.pair(minutes=2)
     for person in (session["customer"], mitra):
         assert "session_warning" not in service.events(person)
@@ -49,6 +49,9 @@ def test_a_session_is_warned_then_told_to_say_goodbye_then_ended(service, nothin
     wait_until(lambda: "session_warning" in service.events(mitra), what="the warning")
     assert service.of_customer(session).json["status"] == "active"
     service.move(session, "expires_at", 1)
+    wait_until(lambda: "session_time_up" in service.events(mitra), what="the time to be up")
+    assert service.of_customer(session).json["status"] == "active"
+    service.move(session, "expires_at", -600)
     wait_until(lambda: service.status(session) == "ended", what="the end")
     ended = service.of_customer(session).json
     assert ended["end_reason"] == "expired"

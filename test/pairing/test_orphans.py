@@ -8,11 +8,12 @@ from harness.wait import wait_until
 
 
 def sweep(service, mitra):
-    """As the sweeper would, after his silence."""
-    service.database.execute(
-        """UPDATE mitra_online_status SET online_since = now() - interval '1 hour',
-           last_heartbeat_at = now() - interval '1 hour' WHERE mitra_id = %s""", mitra.id)
-    service.database.rows("SELECT * FROM mitrad.auto_offline(ARRAY[%s]::uuid[], now() - interval '1 minute')", mitra.id)
+    """As the sweeper would, after his silence: in one transaction, or his last heartbeat might be stored in between."""
+    silence = """UPDATE mitra_online_status SET online_since = now() - interval '1 hour',
+            last_heartbeat_at = now() - interval '1 hour' WHERE mitra_id = %s;
+        SELECT * FROM mitrad.auto_offline(ARRAY[%s]::uuid[], now() - interval '1 minute')"""
+    # Whom somebody holds just now is left out.
+    wait_until(lambda: service.database.rows(silence, mitra.id, mitra.id), what="him to be swept")
 
 
 def deactivate(service, mitra):

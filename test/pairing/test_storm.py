@@ -100,15 +100,22 @@ class Storm:
             self.asks.append(Ask(self.service.instance.internal, method, path, self.service.operator, json))
 
     def pass_time(self):
-        """Who was offered something may be offered more, and a tenth of the sessions runs out during the storm."""
-        self.service.database.execute("UPDATE chat_request_notifications SET created_at = created_at - interval '1 s'")
-        self.service.database.execute("UPDATE chat_sessions SET next_wave_at = now() WHERE status = 'searching'")
+        """
+        Who was offered something may be offered more, and a tenth of the sessions runs out during the storm.  Sweepers are at
+        work, too: what they hold is left to them, or a deadlock might be of our making.
+        """
+        self.service.database.execute(
+            """UPDATE chat_request_notifications SET created_at = created_at - interval '1 s'
+               WHERE ctid = ANY (ARRAY(SELECT ctid FROM chat_request_notifications FOR UPDATE SKIP LOCKED))""")
+        self.service.database.execute(
+            """UPDATE chat_sessions SET next_wave_at = now() WHERE id = ANY (ARRAY(
+                   SELECT id FROM chat_sessions WHERE status = 'searching' FOR UPDATE SKIP LOCKED))""")
         self.service.database.execute(
             """UPDATE chat_sessions c SET expires_at = o.at, created_at = o.at - interval '1 hour',
                    searching_since = o.at - blast.time, matched_at = CASE WHEN matched_at IS NOT NULL THEN
                        o.at - CASE status WHEN 'active' THEN interval '1 hour' ELSE payment.time END END
                FROM (SELECT id, now() + random() * interval '300 ms' AS at FROM chat_sessions
-                   WHERE status IN ('searching', 'pending_payment', 'active') AND random() < 0.1 FOR UPDATE) o,
+                   WHERE status IN ('searching', 'pending_payment', 'active') AND random() < 0.1 FOR UPDATE SKIP LOCKED) o,
                    mitrad.config_seconds('blast_timeout_seconds') AS blast (time),
                    mitrad.config_seconds('payment_timeout_seconds') AS payment (time)
                WHERE c.id = o.id""")
