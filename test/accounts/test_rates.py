@@ -69,9 +69,9 @@ def test_the_headers_count_down_to_the_refusal(limited):
 
 def test_a_token_comes_back_in_time(limited, until):
     mitrad = limited(rate_anonymous_per_minute=60)
-    spent = [come(mitrad).status for _ in range(70)]
-    assert 429 in spent
-    until(lambda: come(mitrad).status == 201, 10)
+    # A slow machine gets some tokens back meanwhile.
+    assert any(come(mitrad).status == 429 for _ in range(600))
+    until(lambda: come(mitrad).status == 201)
 
 
 def new_phone():
@@ -170,11 +170,12 @@ def test_the_limit_follows_the_configuration(limited, operator_token, until):
 
 
 def test_buckets_expire(limited, valkey):
-    mitrad = limited(rate_anonymous_per_minute=10)
+    mitrad = limited(rate_anonymous_per_minute=1)
     come(mitrad)
     with valkey.client() as client:
-        assert 0 < client.pttl("mirror:rate:anonymous:198.51.100.1") <= 6000
-        assert all(client.pttl(key) > 0 for key in client.keys("mirror:rate:*"))
+        assert 0 < client.pttl("mirror:rate:anonymous:198.51.100.1") <= 60000
+        # -2 tells of one that has expired since.
+        assert all(client.pttl(key) != -1 for key in client.keys("mirror:rate:*"))
 
 
 @pytest.mark.parametrize("spoilt", ["list", "far future", "text"])

@@ -107,9 +107,9 @@ def test_the_ten_seconds_begin_with_the_first_exchange(database, anonymous):
     device = anonymous()
     first = device.refresh_token
     device.refreshed()
-    age_rotation(database, device, 8)
+    age_rotation(database, device, 4)
     assert device.refresh(first).status == 200
-    age_rotation(database, device, 3)
+    age_rotation(database, device, 7)
     problem_of(device.refresh(first), 401, "REFRESH_REUSED")
 
 

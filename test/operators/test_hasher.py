@@ -37,7 +37,8 @@ def patient(database):
 
 @pytest.fixture
 def one_worker(mitrad_factory, slow, patient):
-    return mitrad_factory(arrangement=CALM, WORKERS=1)
+    # On a busy machine the passwords that a stop finds under way take longer than the usual grace.
+    return mitrad_factory(arrangement=CALM, WORKERS=1, SHUTDOWN_GRACE_SECONDS=25)
 
 
 def login(mitrad, password=PASSWORD, email=EMAIL):

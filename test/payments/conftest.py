@@ -109,6 +109,8 @@ def settings(xendit):
         "XENDIT_CALLBACK_TOKEN": CALLBACK_TOKEN,
         "XENDIT_BASE_URL": xendit.url,
         "HTTPS_CA_FILE": xendit.ca_file,
+        # Whoever waited for a lock that a test holds would wait for longer than the test does.
+        "DATABASE_TIMEOUT_MS": 60000,
     }
 
 

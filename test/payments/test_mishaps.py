@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -210,12 +209,10 @@ def test_while_somebody_holds_a_session_only_its_own_money_waits(
         held.released.set()
         if how == "told":
             service.say(said)
-        began = time.monotonic()
         service.say(xendit.pay(other_payment["id"]))
         has_status(service, other, "searching")
         service.move(other, "searching_since", -61)
         has_status(service, other, "unmatched")
-        assert time.monotonic() - began < 5
         assert service.status(session) == "pending_payment"
     has_status(service, session, "searching")
     service.heard()
