@@ -9,6 +9,7 @@ from harness.mitrad import CALM
 from harness.wait import wait_until
 
 CONFIG = "/internal/config"
+SOON = 8  # seconds; the beacon's answer would be kept for ten
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,7 @@ def test_every_worker_of_every_instance_takes_new_limits_at_once(mitrad, mitrad_
     for limit, there in ((1, False), (2, True), (1, False)):
         assert change(max_customers_per_mitra=limit).status == 200
         for instance in (mitrad, other):
-            wait_until(lambda: listed(instance, busy_mitra) == {("valkey", there)}, 5, "the new limit everywhere")
+            wait_until(lambda: listed(instance, busy_mitra) == {("valkey", there)}, what="the new limit everywhere")
 
 
 def test_the_beacon_follows_a_change_of_the_limits(mitrad, change, busy_mitra):
@@ -126,9 +127,9 @@ def test_the_beacon_follows_a_change_of_the_limits(mitrad, change, busy_mitra):
 
     before = count()
     change(max_customers_per_mitra=1)
-    wait_until(lambda: count() == before - 1, 5, "the beacon to follow")
+    wait_until(lambda: count() == before - 1, SOON, "the beacon to follow")
     change(max_customers_per_mitra=3)
-    wait_until(lambda: count() == before, 5, "the beacon to follow")
+    wait_until(lambda: count() == before, SOON, "the beacon to follow")
 
 
 def test_a_new_limit_of_silence_holds_for_everyone(mitrad, change, listed, busy_mitra, mirror, database):
@@ -136,7 +137,8 @@ def test_a_new_limit_of_silence_holds_for_everyone(mitrad, change, listed, busy_
     mirror.set(f"mitra:heartbeat:{busy_mitra.id}", heard)
     assert listed(mitrad, busy_mitra) == {("valkey", True)}
     change(stale_after_seconds=30)
-    wait_until(lambda: listed(mitrad, busy_mitra) == {("valkey", False)}, 5, "the new limit everywhere")
+    # In 30 seconds he would be silent by the old one, too.
+    wait_until(lambda: listed(mitrad, busy_mitra) == {("valkey", False)}, 20, "the new limit everywhere")
 
 
 def test_a_change_while_valkey_is_away_holds_at_once_and_everywhere_once_it_is_back(
@@ -145,11 +147,11 @@ def test_a_change_while_valkey_is_away_holds_at_once_and_everywhere_once_it_is_b
     proxy = proxy_factory(valkey)
     away = mitrad_factory(arrangement=CALM, VALKEY_URL=valkey.url_through(proxy), WORKERS=3)
     proxy.refuse()
-    wait_until(lambda: listed(away, busy_mitra) == {("postgres", True)}, 5, "the outage to be noticed")
+    wait_until(lambda: listed(away, busy_mitra) == {("postgres", True)}, what="the outage to be noticed")
     assert change(away, max_customers_per_mitra=1).status == 200
     assert listed(away, busy_mitra) == {("postgres", False)}
     proxy.forward()
-    wait_until(lambda: listed(away, busy_mitra) == {("valkey", False)}, 10, "the new limit by the mirror")
+    wait_until(lambda: listed(away, busy_mitra) == {("valkey", False)}, what="the new limit by the mirror")
 
 
 def test_an_edit_by_hand_is_taken_up_by_the_next_reseed(
@@ -158,7 +160,7 @@ def test_an_edit_by_hand_is_taken_up_by_the_next_reseed(
     mitrad = mitrad_factory(VALKEY_URL=valkey_factory().url)
     assert listed(mitrad, busy_mitra) == {("valkey", True)}
     database.execute("UPDATE app_config SET value = '1' WHERE key = 'max_customers_per_mitra'")
-    wait_until(lambda: listed(mitrad, busy_mitra) == {("valkey", False)}, 20, "the limit that was edited")
+    wait_until(lambda: listed(mitrad, busy_mitra) == {("valkey", False)}, what="the limit that was edited")
 
 
 def test_nonsense_edited_in_by_hand_is_the_default(read, database):
