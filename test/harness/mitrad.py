@@ -117,6 +117,18 @@ class Mitrad:
                 found[role[1]].append(pid)
         return found
 
+    def kill_sweeper(self):
+        """Sudden death of the sweeper; returns when it is gone and another is there."""
+        killed = wait_until(lambda: self.children()["sweeper"], what="a sweeper")
+        for pid in killed:
+            process.send(pid, signal.SIGKILL)
+        self.wait_successor(killed)
+
+    def wait_successor(self, killed):
+        """Returns when the sweepers with these pids, which were killed, are gone and another is there."""
+        wait_until(lambda: not set(killed) & set(process.parents()), what="the killed to be gone")
+        wait_until(lambda: self.children()["sweeper"], what="another sweeper")
+
     # Requests
 
     def request(self, method, path, **more):

@@ -1,8 +1,5 @@
 """The lease: of many sweepers one sweeps; it saves work, and nobody waits long for a successor."""
 
-import signal
-
-from harness import process
 from harness.wait import holds_for, wait_until
 
 
@@ -53,10 +50,8 @@ def test_a_sweeper_that_dies_is_succeeded_within_the_life_of_its_lease(mirror, l
 
 def test_a_killed_sweeper_is_replaced_and_its_work_taken_up(mirror, listening, sweeper, make_mitra):
     instance = sweeper(VALKEY_ONLINE_MIRROR_SWEEP_SECONDS=1)
-    (pid,) = instance.children()["sweeper"]
 
-    process.send(pid, signal.SIGKILL)
-    wait_until(lambda: set(instance.children()["sweeper"]) - {pid}, what="another sweeper")
+    instance.kill_sweeper()
     mirror.put_online(make_mitra())
 
     wait_until(mirror.equal, what="its work")

@@ -1,17 +1,11 @@
 """Children that die: what the probes say of it."""
 
-import os
-import signal
-
 
 def test_readyz_says_that_a_child_crashes_again_and_again(mitrad_factory, until):
     instance = mitrad_factory(WORKERS=2)
     assert instance.get("/readyz").json["status"] == "ok"
     for _ in range(3):
-        until(lambda: len(instance.children()["sweeper"]) == 1)
-        [sweeper] = instance.children()["sweeper"]
-        os.kill(sweeper, signal.SIGKILL)
-        until(lambda: instance.children().get("sweeper") not in ([sweeper], [], None))
+        instance.kill_sweeper()
     until(lambda: instance.get("/readyz").json["status"] == "degraded")
     assert instance.get("/readyz").status == 200
     assert instance.get("/livez").status == 200

@@ -3,9 +3,7 @@ Customers pay, give up and are late, operators confirm, the provider errs, its m
 sweepers are killed, all at random moments: in the end each invoice is paid or closed, and no money is unaccounted for.
 """
 
-import os
 import random
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,12 +50,6 @@ class Mishaps:
             self.service.move(session, "created_at", -901)
 
 
-def kill_a_sweeper(instance):
-    for pid in instance.children()["sweeper"]:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: instance.children()["sweeper"], 30, "another sweeper")
-
-
 def settle(service, sessions):
     """Nobody waits for money any more, and the provider has said all that there is to say."""
     unknown = "SELECT count(*) FROM payments WHERE status = 'pending' AND external_id IS NULL"
@@ -89,7 +81,7 @@ def test_in_the_end_all_money_is_accounted_for(database, mitrad_factory, setting
         lives = [pool.submit(mishaps.live_through, session) for session in sessions]
         while not all(life.done() for life in lives):
             time.sleep(dice.random())
-            kill_a_sweeper(dice.choice(service.instances))
+            dice.choice(service.instances).kill_sweeper()
     for life in lives:
         life.result()
     xendit.fault = xendit.lost = lambda asked: None

@@ -1,7 +1,6 @@
 """Money and mishaps: whatever dies, gets lost or happens at once, nobody is asked to pay twice and no money is forgotten."""
 
 import json
-import os
 import random
 import signal
 import threading
@@ -9,19 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import tokens
+from harness import process, tokens
 from harness.mitrad import CALM
 from harness.wait import wait_until
 
 from .conftest import CUT, PaidService, asked_no_more, has_status, payment_row
 
 INVOICES = "/v2/invoices"
-
-
-def kill_sweeper(instance):
-    (pid,) = instance.children()["sweeper"]
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: instance.children()["sweeper"] not in ([], [pid]), 30, "another sweeper")
 
 
 def is_closed(xendit, payment):
@@ -59,7 +52,7 @@ def test_a_sweeper_that_dies_before_it_hears_of_the_invoice_makes_no_second_one(
     xendit.lost = held
     session = service.search()
     assert held.arrived.wait(20)
-    kill_sweeper(service.instance)
+    service.instance.kill_sweeper()
     held.released.set()
     service.ask_now(service.payment(session))
     session, payment = service.open_payment(session)
@@ -104,7 +97,7 @@ def test_it_is_closed_even_if_nobody_heard_of_it(service, xendit, held):
     service.of_customer(session, "cancel")
     payment = service.payment(session)
     wait_until(lambda: xendit.asked("GET", r"/v2/invoices\?external_id=.*"), 20, "the look for it, in vain")
-    kill_sweeper(service.instance)
+    service.instance.kill_sweeper()
     held.released.set()
     wait_until(lambda: xendit.of(payment["id"]), 20, "the invoice")
     service.ask_now(payment)
@@ -119,16 +112,17 @@ def ask_again_after_death(service, xendit):
     """
     sweepers = [pid for instance in service.instances for pid in instance.children()["sweeper"]]
     for pid in sweepers:
-        os.kill(pid, signal.SIGSTOP)
+        process.send(pid, signal.SIGSTOP)
     theirs = set(xendit.service.connections)
     left = service.database.rows("SELECT id, asked FROM payments WHERE asked > 0 AND external_id IS NULL")
     for pid in sweepers:
-        os.kill(pid, signal.SIGKILL)
+        process.send(pid, signal.SIGKILL)
     wait_until(lambda: not theirs & xendit.service.connections, 30, "the provider to have done")
     for row in left:
         service.database.execute(
             "UPDATE payments SET next_ask_at = now() WHERE id = %s AND asked = %s", row["id"], row["asked"])
-    wait_until(lambda: all(instance.children()["sweeper"] for instance in service.instances), 30, "other sweepers")
+    for instance in service.instances:
+        instance.wait_successor(sweepers)
 
 
 @pytest.mark.parametrize("instances", [1, 2])
