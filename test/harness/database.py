@@ -98,6 +98,15 @@ class Database:
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
 
+    def break_connections(self):
+        """Ends those that the program has now; returns when nothing that was sent through one can have an effect any more."""
+        theirs = "usename = 'mitrad' AND datname = current_database()"
+        ended = [row["pid"] for row in self.rows(
+            f"SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}")]
+        wait_until(
+            lambda: self.value(f"SELECT count(*) FROM pg_stat_activity WHERE {theirs} AND pid = ANY (%s)", ended) == 0,
+            what="the connections to end")
+
     def deadlocks(self):
         """Who waited for whom in this database's deadlocks so far, as PostgreSQL's log tells."""
         entries = re.split(r"\n(?!\t)", self.postgres.log_text())

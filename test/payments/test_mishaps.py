@@ -108,12 +108,13 @@ def test_it_is_closed_even_if_nobody_heard_of_it(service, xendit, held):
 def ask_again_after_death(service, xendit):
     """
     All sweepers die at once, and whatever they had left open is asked about anew, as if the pause were over: once the
-    provider has done with what they sent.
+    provider has done with what they sent, and PostgreSQL, too.
     """
     sweepers = [pid for instance in service.instances for pid in instance.children()["sweeper"]]
     for pid in sweepers:
         process.send(pid, signal.SIGSTOP)
     theirs = set(xendit.service.connections)
+    service.database.break_connections()  # a claim on its way would be carried out after we have looked
     left = service.database.rows("SELECT id, asked FROM payments WHERE asked > 0 AND external_id IS NULL")
     for pid in sweepers:
         process.send(pid, signal.SIGKILL)
