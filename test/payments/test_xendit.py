@@ -11,7 +11,6 @@ from harness.mitrad import CALM
 from harness.wait import holds_for, wait_until
 
 from .conftest import CALLBACK_TOKEN, CUT, WEBHOOK, PaidService, has_status
-from .test_mishaps import kill_sweeper
 
 INVOICES = "/v2/invoices"
 
@@ -384,7 +383,7 @@ def test_old_events_and_messages_are_deleted(service, xendit, database):
     database.execute("UPDATE payment_webhooks SET received_at = now() - interval '91 days'")
     young = service.search()
     # The sweeper may have looked already, for the next ten minutes.  Its successor does as soon as the lease of the dead is over.
-    kill_sweeper(service.instance)
+    service.instance.kill_sweeper()
     wait_until(lambda: database.value("SELECT count(*) FROM payment_webhooks") == 0, 60, "the messages to go")
     old = "SELECT count(*) FROM user_events WHERE at < now() - interval '7 days'"
     wait_until(lambda: database.value(old) == 0, 30, "the events to go")
